@@ -1,0 +1,39 @@
+.DEFAULT_GOAL := help
+TOOL := go tool -modfile=tools/go.mod
+# The packages of ours that start goroutines.
+RACE := ./internal/... ./sdk/...
+
+.PHONY: help
+help: ## Show the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+.PHONY: build
+build: ## Build bin/tenon
+	go build -trimpath -o bin/tenon ./cmd/tenon
+
+.PHONY: test
+test: ## Run the tests, offline
+	go test ./...
+
+.PHONY: race
+race: ## Run the tests of packages with goroutines of ours under the race detector
+	go test -race $(RACE)
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck, and workflowcheck for deterministic workflows
+	@test -z "$$(gofmt -l .)" || { echo "not gofmt'ed:"; gofmt -l .; exit 1; }
+	go vet ./...
+	$(TOOL) staticcheck ./...
+	$(TOOL) workflowcheck ./internal/workflows/...
+
+.PHONY: gen
+gen: ## Write generated files anew: goldens and recorded histories
+	go test ./internal/workflows/... ./test/... -update
+
+.PHONY: bench
+bench: build ## Measure, side by side with an unsecured cluster, as ratios
+	go run ./bench -tenon bin/tenon
+
+.PHONY: demo
+demo: build ## Run the main job
+	bin/tenon demo

@@ -1,0 +1,193 @@
+// Package sdk connects any Go worker or API to a Tenon cluster: mutual TLS with
+// certificates that are read again for every connection, a token that is read
+// again when its file changes, and payloads that are encrypted before they
+// leave the process.
+//
+//	cfg, err := sdk.FromDataDir(".tenon", sdk.Worker)
+//	c, err := sdk.Dial(ctx, cfg)
+//	w := worker.New(c, "my-queue", worker.Options{})
+//
+// Dial returns an ordinary client of the Temporal Go SDK. Other languages
+// connect through temporal.toml in the data directory.
+package sdk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"path/filepath"
+
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/log"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+
+	"github.com/tenonhq/tenon/internal/codec"
+	"github.com/tenonhq/tenon/internal/config"
+	"github.com/tenonhq/tenon/internal/token"
+)
+
+// Role selects which token of a data directory a client uses.
+type Role string
+
+// The roles for which a data directory holds tokens.
+const (
+	// System may do everything: namespaces, cluster administration.
+	System Role = "system"
+	// Worker may poll task queues and respond.
+	Worker Role = "worker"
+	// Client may start, signal and query workflows.
+	Client Role = "client"
+)
+
+// ErrNotRunning says that no cluster runs on a data directory.
+var ErrNotRunning = errors.New("no cluster is running")
+
+// Config says which cluster to connect to, and as whom.
+type Config struct {
+	// Address is host:port of the cluster's frontend. Required.
+	Address string
+	// Namespace defaults to "default".
+	Namespace string
+	// CAFile holds the certificates to trust, CertFile and KeyFile the client's
+	// own, all PEM. Required.
+	CAFile, CertFile, KeyFile string
+	// ServerName is the name that the server's certificate must carry. Defaults
+	// to the host of Address.
+	ServerName string
+	// TokenFile holds the JWT to present. It is read again when it changes.
+	// Required.
+	TokenFile string
+	// PayloadKeyFile holds the keys that payloads are encrypted with. "" sends
+	// payloads in clear, to be read by whoever may read histories.
+	PayloadKeyFile string
+	// Identity is shown in histories. Defaults to the Temporal SDK's.
+	Identity string
+	// Logger receives the SDK's warnings. Nil discards them.
+	Logger *slog.Logger
+}
+
+// FromDataDir describes the cluster that runs on a data directory on this
+// machine. If none runs there the error wraps ErrNotRunning.
+func FromDataDir(dir string, role Role) (Config, error) {
+	e, err := config.ReadEndpoints(dir)
+	if errors.Is(err, fs.ErrNotExist) || (err == nil && e.Cluster == nil) {
+		return Config{}, fmt.Errorf("%w on %s", ErrNotRunning, dir)
+	}
+	if err != nil {
+		return Config{}, err
+	}
+	return InDataDir(dir, role, e.Cluster.Address, e.Cluster.Namespace), nil
+}
+
+// InDataDir describes a cluster at an address, reached with the certificates,
+// token and payload key of a data directory.
+func InDataDir(dir string, role Role, address, namespace string) Config {
+	certs := filepath.Join(dir, "certs")
+	return Config{
+		Address:        address,
+		Namespace:      namespace,
+		CAFile:         filepath.Join(certs, "ca.crt"),
+		CertFile:       filepath.Join(certs, "temporal-client.crt"),
+		KeyFile:        filepath.Join(certs, "temporal-client.key"),
+		TokenFile:      filepath.Join(certs, string(role)+"-token.jwt"),
+		PayloadKeyFile: filepath.Join(dir, "payload.key"),
+	}
+}
+
+// Dial connects to the cluster. The caller closes the client.
+func Dial(ctx context.Context, cfg Config) (client.Client, error) {
+	opts, err := Options(cfg)
+	if err != nil {
+		return nil, err
+	}
+	c, err := client.DialContext(ctx, opts)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", cfg.Address, err)
+	}
+	return c, nil
+}
+
+// Options returns what Dial would dial with, for callers who need more of the
+// Temporal SDK's own options.
+func Options(cfg Config) (client.Options, error) {
+	files, err := cfg.certificates()
+	if err != nil {
+		return client.Options{}, err
+	}
+	transport, err := newReloading(files)
+	if err != nil {
+		return client.Options{}, err
+	}
+	static, err := files.tlsConfig()
+	if err != nil {
+		return client.Options{}, err
+	}
+	if cfg.Namespace == "" {
+		cfg.Namespace = "default"
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	source := token.FileSource(cfg.TokenFile)
+	if _, err := source.Token(); err != nil {
+		return client.Options{}, err
+	}
+	opts := client.Options{
+		HostPort:        cfg.Address,
+		Namespace:       cfg.Namespace,
+		Identity:        cfg.Identity,
+		Logger:          log.NewStructuredLogger(cfg.Logger),
+		HeadersProvider: source,
+		ConnectionOptions: client.ConnectionOptions{
+			TLS:         static,
+			DialOptions: []grpc.DialOption{grpc.WithTransportCredentials(transport)},
+		},
+	}
+	if cfg.PayloadKeyFile != "" {
+		if err := encrypt(&opts, cfg.PayloadKeyFile); err != nil {
+			return client.Options{}, err
+		}
+	}
+	return opts, nil
+}
+
+// TransportCredentials returns the connection's own security, for callers who
+// speak gRPC without the Temporal SDK.
+func TransportCredentials(cfg Config) (credentials.TransportCredentials, error) {
+	files, err := cfg.certificates()
+	if err != nil {
+		return nil, err
+	}
+	return newReloading(files)
+}
+
+func (cfg Config) certificates() (certificates, error) {
+	host, _, err := net.SplitHostPort(cfg.Address)
+	if err != nil {
+		return certificates{}, fmt.Errorf("address %q: %w", cfg.Address, err)
+	}
+	if cfg.ServerName != "" {
+		host = cfg.ServerName
+	}
+	return certificates{ca: cfg.CAFile, cert: cfg.CertFile, key: cfg.KeyFile, serverName: host}, nil
+}
+
+// encrypt makes the client seal payloads, and the messages of failures too.
+func encrypt(opts *client.Options, keyFile string) error {
+	keys, err := codec.LoadKeyFile(keyFile)
+	if err != nil {
+		return err
+	}
+	c, err := codec.New(codec.Config{Keys: keys})
+	if err != nil {
+		return err
+	}
+	opts.DataConverter = c.DataConverter(converter.GetDefaultDataConverter())
+	opts.FailureConverter = codec.FailureConverter(opts.DataConverter)
+	return nil
+}
