@@ -1,0 +1,192 @@
+package direct
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	v1 "github.com/tenonhq/tenon/api/v1"
+	"github.com/tenonhq/tenon/internal/auth0"
+	"github.com/tenonhq/tenon/internal/engine"
+)
+
+// kind is what the flow needs to know about one kind of resource.
+type kind interface {
+	// rank orders steps that do not depend on each other: lower first.
+	rank() int
+	// scopes of the Management API that the kind's calls need.
+	scopes() []string
+	// outputs names what live objects offer to others.
+	outputs() []string
+	// predict returns the outputs that follow from the resource alone, before its
+	// object exists.
+	predict(r v1.Resource) engine.Outputs
+	// needs names resources that must come first although no reference says so.
+	needs(r v1.Resource) []need
+
+	// want is the managed state that the resource asks for, in the shape of its spec.
+	want(ctx context.Context, s *session, r v1.Resource, resolve resolver) (fields, error)
+	// find looks for the object by its natural key and reads as much of it as want
+	// has. It returns nil if there is none, and an error if there are several.
+	find(ctx context.Context, s *session, r v1.Resource, want fields) (*found, error)
+	// create makes the object with what one call can set; converge does the rest.
+	create(ctx context.Context, s *session, r v1.Resource, want fields, run string) (*found, error)
+	// converge writes the fields in which live differs from want, and nothing else.
+	converge(ctx context.Context, s *session, r v1.Resource, live *found, want fields) error
+	// remove deletes the object. One that is gone already is no error.
+	remove(ctx context.Context, s *session, r v1.Resource, live *found) error
+	// report returns the outputs of a live object.
+	report(s *session, r v1.Resource, live *found) engine.Outputs
+
+	// collections names fields whose members are added and removed one by one.
+	collections() []string
+	// marks says whether objects carry the run that created them. Where they do not,
+	// an object whose identity fields are as wanted is taken for our own.
+	marks() bool
+	// identity names the fields that create sets, for kinds that cannot be marked.
+	identity() []string
+	// unset is the value that takes a field back to absent; ok is false if Auth0 has
+	// none.
+	unset(path string, want any) (value any, ok bool)
+	// widens reports whether a change lets somebody do more than before.
+	widens(c engine.Change) bool
+}
+
+// found is a live object.
+type found struct {
+	id string
+	// live is its state in the shape of the spec.
+	live fields
+	// raw is the object as Auth0 returned it, secrets removed.
+	raw fields
+	// run is the run that created it, if it says so.
+	run string
+	// adopt is set if the object is not yet marked as managed, and its kind marks.
+	adopt bool
+}
+
+// need is a dependency by natural key.
+type need struct{ kind, key string }
+
+// resolver turns a reference into its value. At planning time the value of an
+// output that does not exist yet is a text that says so.
+type resolver func(path string, v v1.StringOrRef, kind, output string) (string, error)
+
+// base has the answers that most kinds give.
+type base struct{}
+
+func (base) needs(v1.Resource) []need           { return nil }
+func (base) predict(v1.Resource) engine.Outputs { return nil }
+func (base) collections() []string              { return nil }
+func (base) marks() bool                        { return false }
+func (base) identity() []string                 { return nil }
+func (base) widens(engine.Change) bool          { return false }
+func (base) unset(_ string, want any) (any, bool) {
+	switch want.(type) {
+	case []any:
+		return []any{}, true
+	case bool:
+		return false, true
+	}
+	return nil, false
+}
+
+// kindOf returns the adapter of a kind, nil if there is none.
+func kindOf(name string) kind {
+	switch name {
+	case v1.KindTenant:
+		return tenantKind{}
+	case v1.KindConnection:
+		return connectionKind{}
+	case v1.KindClient:
+		return clientKind{}
+	case v1.KindResourceServer:
+		return resourceServerKind{}
+	case v1.KindClientGrant:
+		return clientGrantKind{}
+	case v1.KindRole:
+		return roleKind{}
+	case v1.KindUser:
+		return userKind{}
+	case v1.KindAction:
+		return actionKind{}
+	}
+	return nil
+}
+
+// Marks that objects carry. Manifests cannot set keys with this prefix.
+const (
+	markName = "tenon"
+	markRun  = "tenon_run"
+)
+
+func (s *session) get(ctx context.Context, operation string, query url.Values, path ...string) (fields, error) {
+	var out fields
+	err := s.Do(ctx, auth0.Request{Operation: operation, Method: http.MethodGet, Path: path, Query: query}, &out)
+	return out, err
+}
+
+func (s *session) send(ctx context.Context, operation, method string, body any, path ...string) (fields, error) {
+	var raw json.RawMessage
+	if err := s.Do(ctx, auth0.Request{Operation: operation, Method: method, Path: path, Body: body}, &raw); err != nil {
+		return nil, err
+	}
+	s.forget()
+	var out fields
+	if len(raw) > 0 && raw[0] == '{' {
+		if err := json.Unmarshal(raw, &out); err != nil {
+			return nil, fmt.Errorf("%s: %w", operation, err)
+		}
+	}
+	return out, nil
+}
+
+// forget drops what was read: a write has changed it.
+func (s *session) forget() { clear(s.lists) }
+
+func (s *session) list(ctx context.Context, r auth0.Request, paging auth0.Paging, key string) ([]fields, error) {
+	var out []fields
+	err := s.List(ctx, r, paging, key, func(item json.RawMessage) error {
+		var f fields
+		if err := json.Unmarshal(item, &f); err != nil {
+			return fmt.Errorf("%s: %w", r.Operation, err)
+		}
+		out = append(out, f)
+		return nil
+	})
+	return out, err
+}
+
+// one returns the only object that matches, nil for none, and an error for more:
+// which of them is meant, only a person can say.
+func one(what string, objects []fields, match func(fields) bool) (fields, error) {
+	var hit fields
+	for _, o := range objects {
+		if !match(o) {
+			continue
+		}
+		if hit != nil {
+			return nil, &auth0.Error{Class: auth0.Conflict, Operation: "find " + what, Message: "there are several, and none is marked as managed by Tenon"}
+		}
+		hit = o
+	}
+	return hit, nil
+}
+
+// gone turns the absence of an object that is to be deleted into success.
+func gone(err error) error {
+	if auth0.ClassOf(err) == auth0.NotFound {
+		return nil
+	}
+	return err
+}
+
+func specOf[T v1.Spec](r v1.Resource) (T, error) {
+	spec, ok := r.Spec.(T)
+	if !ok {
+		return spec, fmt.Errorf("%s %q has a spec of type %T", r.Kind, r.Metadata.Name, r.Spec)
+	}
+	return spec, nil
+}

@@ -1,0 +1,261 @@
+package direct
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	v1 "github.com/tenonhq/tenon/api/v1"
+	"github.com/tenonhq/tenon/internal/auth0"
+	"github.com/tenonhq/tenon/internal/engine"
+	"github.com/tenonhq/tenon/internal/secret"
+)
+
+// userKind is users of database connections, whose key is connection and email.
+type userKind struct{ base }
+
+func (userKind) rank() int { return 7 }
+
+func (userKind) scopes() []string {
+	// Roles of users are read and written under the scopes of users: where the
+	// Management API lists several for a call, any one of them does.
+	return []string{"create:users", "read:users", "update:users", "delete:users", "read:roles"}
+}
+
+func (userKind) outputs() []string { return []string{"id", "user_id", "email"} }
+
+func (userKind) predict(r v1.Resource) engine.Outputs {
+	if spec, ok := r.Spec.(*v1.Auth0UserSpec); ok {
+		return engine.Outputs{"email": strings.ToLower(spec.Email)}
+	}
+	return nil
+}
+
+func (userKind) needs(r v1.Resource) []need {
+	spec, ok := r.Spec.(*v1.Auth0UserSpec)
+	if !ok {
+		return nil
+	}
+	needs := []need{{v1.KindConnection, spec.Connection}}
+	for _, role := range spec.Roles {
+		if role.ValueFrom == nil {
+			needs = append(needs, need{v1.KindRole, role.Value})
+		}
+	}
+	return needs
+}
+
+var roleID = regexp.MustCompile(`^rol_[A-Za-z0-9]{16}$`)
+
+func (userKind) want(ctx context.Context, s *session, r v1.Resource, resolve resolver) (fields, error) {
+	spec, err := specOf[*v1.Auth0UserSpec](r)
+	if err != nil {
+		return nil, err
+	}
+	want, err := toFields(spec)
+	if err != nil {
+		return nil, err
+	}
+	delete(want, "connection")
+	want["email"] = strings.ToLower(spec.Email)
+	delete(want, "roles")
+	if spec.Roles != nil {
+		ids := make([]any, len(spec.Roles))
+		for i, role := range spec.Roles {
+			path := fmt.Sprintf("spec.roles[%d]", i)
+			id, err := resolve(path, role, v1.KindRole, "id")
+			if err != nil {
+				return nil, err
+			}
+			if role.ValueFrom == nil && !roleID.MatchString(id) {
+				if id, err = s.roleByName(ctx, r, path, id); err != nil {
+					return nil, err
+				}
+			}
+			ids[i] = id
+		}
+		want["roles"] = ids
+	}
+	sortSets(want, "roles")
+	return want, nil
+}
+
+// roleByName turns a role's name into its id. A role that the same plan makes has
+// none yet.
+func (s *session) roleByName(ctx context.Context, r v1.Resource, path, name string) (string, error) {
+	role, err := s.role(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	if role != nil {
+		return text(role["id"]), nil
+	}
+	for _, other := range s.resources {
+		if other.Kind == v1.KindRole && roleName(other) == name {
+			return unknownValue(engine.KeyOf(other)), nil
+		}
+	}
+	if s.reverting {
+		return unknownValue(engine.Key{Kind: v1.KindRole, Name: name}), nil
+	}
+	return "", fmt.Errorf("%s: %s: there is no role %q: %w", engine.KeyOf(r), path, name, engine.ErrUnresolved)
+}
+
+func userView(raw fields) fields {
+	view := object(clone(raw))
+	view["email"] = strings.ToLower(text(raw["email"]))
+	setDefault(view, "blocked", false)
+	setDefault(view, "email_verified", false)
+	return view
+}
+
+func (userKind) find(ctx context.Context, s *session, r v1.Resource, want fields) (*found, error) {
+	spec, err := specOf[*v1.Auth0UserSpec](r)
+	if err != nil {
+		return nil, err
+	}
+	var users []fields
+	err = s.Do(ctx, auth0.Request{Operation: "find user", Method: http.MethodGet, Path: []string{"users-by-email"},
+		Query: url.Values{"email": {text(want["email"])}}}, &users)
+	if err != nil {
+		return nil, err
+	}
+	// An account that only has this connection as a linked, secondary identity is
+	// somebody else's.
+	raw, err := one("user", users, func(u fields) bool {
+		identities := list(u["identities"])
+		return len(identities) > 0 && object(identities[0])["connection"] == spec.Connection
+	})
+	if raw == nil || err != nil {
+		return nil, err
+	}
+	f := &found{id: text(raw["user_id"]), live: userView(raw), raw: raw, run: text(object(raw["app_metadata"])[markRun])}
+	if want["roles"] != nil {
+		assigned, err := s.all(ctx, auth0.Request{Operation: "list roles of user", Path: []string{"users", f.id, "roles"}}, auth0.Offset, "roles")
+		if err != nil {
+			return nil, err
+		}
+		ids := []any{}
+		for _, role := range assigned {
+			ids = append(ids, role["id"])
+		}
+		f.live["roles"] = ids
+		sortSets(f.live, "roles")
+	}
+	return f, nil
+}
+
+func (userKind) create(ctx context.Context, s *session, r v1.Resource, want fields, run string) (*found, error) {
+	spec, err := specOf[*v1.Auth0UserSpec](r)
+	if err != nil {
+		return nil, err
+	}
+	password, err := randomPassword(s.cfg.Rand)
+	if err != nil {
+		return nil, err
+	}
+	body := object(clone(want))
+	delete(body, "roles")
+	body["connection"] = spec.Connection
+	body["password"] = password.Reveal()
+	// No mail that Tenon did not decide to send: verification is a ticket's job.
+	body["verify_email"] = false
+	body["app_metadata"] = merge(object(want["app_metadata"]), fields{markRun: run})
+	var raw fields
+	err = s.Do(ctx, auth0.Request{Operation: "create user", Method: http.MethodPost, Path: []string{"users"}, Body: body, Secrets: []secret.Value{password}}, &raw)
+	if err != nil {
+		return nil, err
+	}
+	s.forget()
+	live := userView(raw)
+	live["roles"] = []any{}
+	return &found{id: text(raw["user_id"]), live: live, raw: raw, run: run}, nil
+}
+
+func (userKind) converge(ctx context.Context, s *session, r v1.Resource, live *found, want fields) error {
+	spec, err := specOf[*v1.Auth0UserSpec](r)
+	if err != nil {
+		return err
+	}
+	body := fields{}
+	for _, key := range changedKeys(live.live, want) {
+		switch key {
+		case "roles", "username":
+		case "user_metadata", "app_metadata":
+			// Merged by Auth0 on the first level, so only what differs goes out.
+			part, now := fields{}, object(live.live[key])
+			for _, k := range changedKeys(now, object(want[key])) {
+				part[k] = object(want[key])[k]
+			}
+			body[key] = part
+		default:
+			body[key] = want[key]
+		}
+	}
+	if len(body) > 0 {
+		if _, err := s.send(ctx, "update user", http.MethodPatch, body, "users", live.id); err != nil {
+			return err
+		}
+	}
+	if w := want["username"]; w != nil && !same(live.live["username"], w) {
+		// A username cannot be changed together with other fields.
+		if _, err := s.send(ctx, "update username", http.MethodPatch, fields{"username": w, "connection": spec.Connection}, "users", live.id); err != nil {
+			return err
+		}
+	}
+	if want["roles"] == nil {
+		return nil
+	}
+	for _, step := range []struct {
+		operation, method string
+		roles             []any
+	}{
+		{"remove roles of user", http.MethodDelete, minus(live.live["roles"], want["roles"])},
+		{"add roles to user", http.MethodPost, minus(want["roles"], live.live["roles"])},
+	} {
+		for batch := range slices.Chunk(step.roles, 50) {
+			if _, err := s.send(ctx, step.operation, step.method, fields{"roles": batch}, "users", live.id, "roles"); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (userKind) remove(ctx context.Context, s *session, _ v1.Resource, live *found) error {
+	_, err := s.send(ctx, "delete user", http.MethodDelete, nil, "users", live.id)
+	return gone(err)
+}
+
+func (userKind) report(_ *session, _ v1.Resource, live *found) engine.Outputs {
+	return engine.Outputs{"id": live.id, "user_id": live.id, "email": strings.ToLower(text(live.raw["email"]))}
+}
+
+func (userKind) marks() bool           { return true }
+func (userKind) collections() []string { return []string{"roles"} }
+
+func (userKind) unset(path string, want any) (any, bool) {
+	switch {
+	case strings.HasPrefix(path, "user_metadata."), strings.HasPrefix(path, "app_metadata."):
+		return nil, true
+	case path == "given_name", path == "family_name", path == "nickname", path == "username", path == "picture", path == "name":
+		return nil, false
+	}
+	return base{}.unset(path, want)
+}
+
+func (userKind) widens(c engine.Change) bool {
+	switch c.Path {
+	case "roles":
+		return len(added(c.Before, c.After)) > 0
+	case "blocked":
+		return c.Before == true && c.After == false
+	case "email_verified":
+		return c.After == true
+	}
+	return false
+}

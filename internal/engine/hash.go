@@ -1,0 +1,24 @@
+package engine
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+)
+
+// ComputeHash returns what Hash must be: an approval names this value, so that a
+// plan which was altered after it was approved is recognised. It is the same
+// before and after a plan has travelled as JSON.
+func (p *Plan) ComputeHash() (string, error) {
+	data, err := json.Marshal(struct {
+		Tenant string `json:"tenant"`
+		Engine string `json:"engine"`
+		Steps  []Step `json:"steps"`
+	}{p.Tenant, p.Engine, p.Steps})
+	if err != nil {
+		return "", fmt.Errorf("hash plan: %w", err)
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:]), nil
+}
