@@ -1,0 +1,17 @@
+//go:build !windows
+
+package codec
+
+import (
+	"errors"
+	"os"
+	"syscall"
+)
+
+func tryLockFile(f *os.File) (bool, error) {
+	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) || errors.Is(err, syscall.EINTR) {
+		return false, nil
+	}
+	return err == nil, err
+}
