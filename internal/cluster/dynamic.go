@@ -1,0 +1,74 @@
+package cluster
+
+import (
+	"maps"
+	"time"
+
+	sdkworker "go.temporal.io/sdk/worker"
+	"go.temporal.io/server/common/dynamicconfig"
+)
+
+// baseDynamicConfig is Temporal's dynamic configuration as we ship it. The
+// stock values are for a node of a large cluster; what differs here either
+// closes something or gives a small machine its memory back.
+func baseDynamicConfig(sqlite bool) dynamicconfig.StaticClient {
+	values := dynamicconfig.StaticClient{
+		// The caller's verified identity is written into every history event:
+		// who terminated it is then not what the client says of itself.
+		dynamicconfig.EnablePrincipalPropagation.Key(): true,
+		// Gossip, where there is any, runs under the internode certificates.
+		dynamicconfig.EnableRingpopTLS.Key(): true,
+
+		// There is no replication and no archival, so one idle worker each is
+		// all that their schedulers get.
+		dynamicconfig.ReplicationProcessorSchedulerWorkerCount.Key():            1,
+		dynamicconfig.ReplicationLowPriorityProcessorSchedulerWorkerCount.Key(): 1,
+		dynamicconfig.ArchivalProcessorSchedulerWorkerCount.Key():               1,
+	}
+	if !sqlite {
+		return values
+	}
+	maps.Copy(values, dynamicconfig.StaticClient{
+		// One writer at a time: hundreds of task workers would only wait for
+		// each other, each with a stack of its own.
+		dynamicconfig.TransferProcessorSchedulerWorkerCount.Key():    sqliteTaskWorkers,
+		dynamicconfig.TimerProcessorSchedulerWorkerCount.Key():       sqliteTaskWorkers,
+		dynamicconfig.VisibilityProcessorSchedulerWorkerCount.Key():  sqliteTaskWorkers,
+		dynamicconfig.MemoryTimerProcessorSchedulerWorkerCount.Key(): sqliteTaskWorkers / 4,
+
+		// One host needs no partitions: each is a task queue with goroutines
+		// and a lease of its own.
+		dynamicconfig.MatchingNumTaskqueueReadPartitions.Key():  1,
+		dynamicconfig.MatchingNumTaskqueueWritePartitions.Key(): 1,
+
+		// The stock cache keeps up to 128 000 workflows for an hour, closed ones
+		// too: gigabytes that nobody asks for again.
+		dynamicconfig.HistoryCacheSizeBasedLimit.Key():        true,
+		dynamicconfig.HistoryCacheHostLevelMaxSizeBytes.Key(): 16 << 20,
+		dynamicconfig.HistoryCacheTTL.Key():                   10 * time.Minute,
+		dynamicconfig.HistoryCacheBackgroundEvict.Key(): dynamicconfig.CacheBackgroundEvictSettings{
+			Enabled: true, LoopInterval: time.Minute, MaxEntryPerCall: 1024,
+		},
+		dynamicconfig.EnableHostLevelEventsCache.Key():       true,
+		dynamicconfig.EventsHostLevelCacheMaxSizeBytes.Key(): 8 << 20,
+		dynamicconfig.EventsCacheTTL.Key():                   10 * time.Minute,
+		dynamicconfig.WorkerStickyCacheSize.Key():            128,
+
+		// The server's own workers: fewer pollers, each of which is a
+		// goroutine, a stream, and a waiting call in three services.
+		dynamicconfig.WorkerScannerMaxConcurrentActivityTaskPollers.Key():     2,
+		dynamicconfig.WorkerScannerMaxConcurrentWorkflowTaskPollers.Key():     2,
+		dynamicconfig.WorkerParentCloseMaxConcurrentActivityTaskPollers.Key(): 2,
+		dynamicconfig.WorkerParentCloseMaxConcurrentWorkflowTaskPollers.Key(): 2,
+		dynamicconfig.WorkerPerNamespaceWorkerOptions.Key(): sdkworker.Options{
+			MaxConcurrentWorkflowTaskPollers: 2,
+			MaxConcurrentActivityTaskPollers: 2,
+			MaxConcurrentNexusTaskPollers:    2,
+		},
+		dynamicconfig.ShardFinalizerTimeout.Key(): 200 * time.Millisecond,
+	})
+	return values
+}
+
+// sqliteTaskWorkers is how many tasks of one kind are worked on at a time.
+const sqliteTaskWorkers = 32
