@@ -1,0 +1,117 @@
+package auth0sim
+
+import (
+	"context"
+	"sort"
+	"strings"
+
+	"github.com/tenonhq/tenon/internal/auth0sim/state"
+)
+
+// builtInConnection is the database that every tenant is born with.
+const builtInConnection = "Username-Password-Authentication"
+
+// bootstrap fills a tenant with what a new one holds, as far as it is missing:
+// signing keys, the Management API, the client that may call all of it, the
+// global client, and a database connection.
+func (s *Server) bootstrap(ctx context.Context, t *tenant) error {
+	return t.state.Update(ctx, func(tx *state.Tx) error {
+		key, err := tx.CurrentSigningKey()
+		if err != nil {
+			return err
+		}
+		scopes := s.catalog.scopes()
+		if err := s.bootstrapAPI(tx, t, scopes); err != nil {
+			return err
+		}
+		id := s.cfg.ClientID
+		if _, found, err := tx.Get("clients", id); err != nil {
+			return err
+		} else if !found {
+			client := jsonDoc(clientDefaults)
+			fillGaps(client, doc{"client_id": id, "name": "Tenon", "app_type": "non_interactive", "global": false, "oidc_conformant": true,
+				"grant_types": []any{"client_credentials"}, "token_endpoint_auth_method": "client_secret_post", "signing_keys": []any{doc{"cert": certificatePEM(key.Certificate)}}})
+			client["client_secret"] = s.cfg.ClientSecret.Reveal()
+			if err := tx.Put("clients", id, client); err != nil {
+				return err
+			}
+		}
+		grants, err := tx.Find("client-grants", "client_id", id)
+		if err != nil {
+			return err
+		}
+		if len(grants) == 0 {
+			grant := tx.NewID(state.ClientGrantID)
+			if err := tx.Put("client-grants", grant, doc{"id": grant, "client_id": id, "audience": t.audience(), "scope": toAny(scopes), "subject_type": "client"}); err != nil {
+				return err
+			}
+		}
+		return bootstrapRest(tx, key)
+	})
+}
+
+func (s *Server) bootstrapAPI(tx *state.Tx, t *tenant, scopes []string) error {
+	if _, found, err := tx.FindOne("resource-servers", "identifier", t.audience()); err != nil || found {
+		return err
+	}
+	described := []any{}
+	for _, scope := range scopes {
+		described = append(described, doc{"value": scope, "description": describeScope(scope)})
+	}
+	rs := jsonDoc(accessFamilies()[0].defaults)
+	fillGaps(rs, doc{"id": tx.NewID(state.ObjectID), "name": "Auth0 Management API", "identifier": t.audience(), "is_system": true, "scopes": described})
+	return tx.Put("resource-servers", str(rs, "id"), rs)
+}
+
+// bootstrapRest makes the global client and the database connection.
+func bootstrapRest(tx *state.Tx, key state.SigningKey) error {
+	clients, _, err := tx.List("clients", state.ListOptions{})
+	if err != nil {
+		return err
+	}
+	global := false
+	for _, c := range clients {
+		global = global || boolean(c, "global")
+	}
+	if !global {
+		c := jsonDoc(clientDefaults)
+		fillGaps(c, doc{"client_id": tx.NewID(state.ClientID), "client_secret": tx.NewID(state.ClientSecret), "name": "All Applications", "global": true, "is_global": true,
+			"callbacks": []any{}, "grant_types": []any{"authorization_code", "implicit", "refresh_token", "client_credentials"},
+			"signing_keys": []any{doc{"cert": certificatePEM(key.Certificate)}}})
+		if err := tx.Put("clients", str(c, "client_id"), c); err != nil {
+			return err
+		}
+	}
+	if _, found, err := tx.FindOne("connections", "name", strings.ToLower(builtInConnection)); err != nil || found {
+		return err
+	}
+	id := tx.NewID(state.ConnectionID)
+	options := jsonDoc(strategies["auth0"].defaults)
+	return tx.Put("connections", id, doc{"id": id, "name": builtInConnection, "strategy": "auth0", "options": options, "is_domain_connection": false,
+		"authentication": doc{"active": true}, "connected_accounts": doc{"active": false}, "realms": []any{builtInConnection}})
+}
+
+// scopes lists every scope that an operation asks for.
+func (c *catalog) scopes() []string {
+	seen := map[string]bool{}
+	for _, op := range c.operations {
+		for _, s := range op.Scopes {
+			seen[s] = true
+		}
+	}
+	out := make([]string, 0, len(seen))
+	for s := range seen {
+		out = append(out, s)
+	}
+	sort.Strings(out)
+	return out
+}
+
+// describeScope turns "read:client_grants" into "Read Client Grants".
+func describeScope(scope string) string {
+	words := strings.FieldsFunc(scope, func(r rune) bool { return r == ':' || r == '_' })
+	for i, w := range words {
+		words[i] = strings.ToUpper(w[:1]) + w[1:]
+	}
+	return strings.Join(words, " ")
+}

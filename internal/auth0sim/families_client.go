@@ -1,0 +1,298 @@
+package auth0sim
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/tenonhq/tenon/internal/auth0sim/state"
+)
+
+var clientMissing = notFound("inexistent_client", "The client does not exist")
+
+const clientDefaults = `{
+	"is_first_party": true, "is_token_endpoint_ip_header_trusted": false, "oidc_conformant": false,
+	"jwt_configuration": {"secret_encoded": false}, "sso_disabled": false, "cross_origin_authentication": false,
+	"custom_login_page_on": true,
+	"refresh_token": {"rotation_type": "non-rotating", "expiration_type": "non-expiring", "leeway": 0, "token_lifetime": 2592000,
+		"infinite_token_lifetime": true, "infinite_idle_token_lifetime": true, "idle_token_lifetime": 1296000}
+}`
+
+func clientFamilies() []*family {
+	return []*family{
+		{
+			path: "/clients", field: "client_id", kind: state.ClientID, missing: clientMissing, idempotentDelete: true,
+			list: listing{wrap: "clients", checkpoint: true}, filters: []string{"is_global", "is_first_party", "external_client_id"},
+			mergeKeys: []string{"client_metadata"}, prepare: newClient, change: changeClient, show: showClient,
+			gone: func(c *call, d doc) error { return dropClient(c, str(d, "client_id")) },
+		},
+		{
+			path: "/clients/{}/credentials", parent: "clients", parentField: "client_id", parentGone: clientMissing,
+			kind: state.CredentialID, missing: notFound("inexistent_credential", "The credential does not exist"), idempotentDelete: true,
+			list: listing{bare: true}, store: "clients/credentials", stamped: true, prepare: newCredential, show: showCredential,
+			gone: func(c *call, d doc) error { return nil },
+		},
+	}
+}
+
+func newClient(c *call, d doc) error {
+	method := str(d, "token_endpoint_auth_method")
+	express := str(d, "app_type") == "express_configuration"
+	jwtConfig := obj(d, "jwt_configuration")
+	_, hasAlg := jwtConfig["alg"]
+	_, hasLifetime := jwtConfig["lifetime_in_seconds"]
+	if _, grants := d["grant_types"]; !grants {
+		types := []any{"authorization_code", "implicit", "refresh_token", "client_credentials"}
+		switch {
+		case express:
+			types = []any{"authorization_code", "client_credentials"}
+		case method == "none":
+			types = types[:3]
+		}
+		d["grant_types"] = types
+	}
+	if express {
+		fillGaps(d, jsonDoc(`{"callbacks": ["https://system-admin.okta.com/admin/app/generic/oauth20redirect"],
+			"organization_usage": "require", "organization_require_behavior": "pre_login_prompt",
+			"client_authentication_methods": {"private_key_jwt": {"credentials": []}}}`))
+		d["oidc_conformant"], d["jwt_configuration"] = true, doc{"secret_encoded": false, "alg": "RS256"}
+		hasAlg = true
+	}
+	fillGaps(d, jsonDoc(clientDefaults))
+	if method == "client_secret_post" {
+		if _, given := obj(c.object(), "refresh_token")["token_lifetime"]; !given {
+			obj(d, "refresh_token")["token_lifetime"] = 31557600.0
+		}
+		if _, given := obj(c.object(), "refresh_token")["idle_token_lifetime"]; !given {
+			obj(d, "refresh_token")["idle_token_lifetime"] = 2592000.0
+		}
+	}
+	if !hasAlg && !hasLifetime {
+		obj(d, "jwt_configuration")["lifetime_in_seconds"] = 36000.0
+	}
+	if secret := str(d, "client_secret"); secret == "" && !express {
+		d["client_secret"] = c.NewID(state.ClientSecret)
+	}
+	key, err := c.CurrentSigningKey()
+	if err != nil {
+		return err
+	}
+	d["signing_keys"] = []any{doc{"cert": certificatePEM(key.Certificate), "subject": "/CN=" + c.tenant.domain}}
+	return adoptCredentials(c, d)
+}
+
+func certificatePEM(cert *x509.Certificate) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}))
+}
+
+func changeClient(c *call, old, d, patch doc) error {
+	if boolean(old, "global") && len(patch) == 0 {
+		return nil
+	}
+	return adoptCredentials(c, d)
+}
+
+// adoptCredentials creates the credentials that a client's authentication
+// methods carry in full, and leaves references to them.
+func adoptCredentials(c *call, d doc) error {
+	for _, holder := range []doc{obj(d, "client_authentication_methods"), obj(d, "signed_request_object"), obj(d, "token_vault_privileged_access")} {
+		holders := []doc{holder}
+		for _, v := range holder {
+			if o, isObject := v.(doc); isObject {
+				holders = append(holders, o)
+			}
+		}
+		for _, h := range holders {
+			for i, e := range list(h, "credentials") {
+				cred, _ := e.(doc)
+				if cred == nil || str(cred, "id") != "" {
+					continue
+				}
+				made := state.Clone(cred)
+				now := state.Timestamp(c.Now())
+				made["id"], made["client_id"], made["created_at"], made["updated_at"] = c.NewID(state.CredentialID), d["client_id"], now, now
+				if err := newCredential(c, made); err != nil {
+					return err
+				}
+				if err := c.Put("clients/credentials", str(made, "id"), made); err != nil {
+					return err
+				}
+				list(h, "credentials")[i] = doc{"id": made["id"]}
+			}
+		}
+	}
+	return nil
+}
+
+func newCredential(c *call, d doc) error {
+	text := str(d, "pem")
+	delete(d, "pem")
+	if text != "" {
+		block, _ := pem.Decode([]byte(text))
+		if block == nil {
+			return badRequest("Invalid PEM: could not parse the public key")
+		}
+		state.PrivateOf(d)["pem"] = text
+		sum := sha256.Sum256(block.Bytes)
+		switch str(d, "credential_type") {
+		case "x509_cert", "cert_subject_dn":
+			cert, err := x509.ParseCertificate(block.Bytes)
+			if err != nil {
+				return badRequest("Invalid PEM: could not parse the certificate")
+			}
+			if str(d, "credential_type") == "x509_cert" {
+				d["thumbprint_sha256"] = base64.RawURLEncoding.EncodeToString(sum[:])
+			}
+			if _, given := d["subject_dn"]; !given && str(d, "credential_type") == "cert_subject_dn" {
+				d["subject_dn"] = cert.Subject.ToRDNSequence().String()
+			}
+			d["expires_at"] = state.Timestamp(cert.NotAfter)
+		default:
+			d["kid"] = base64.RawURLEncoding.EncodeToString(sum[:])
+			if boolean(d, "parse_expiry_from_cert") && block.Type == "CERTIFICATE" {
+				cert, err := x509.ParseCertificate(block.Bytes)
+				if err != nil {
+					return badRequest("Invalid PEM: could not parse the certificate")
+				}
+				d["expires_at"] = state.Timestamp(cert.NotAfter)
+			}
+		}
+	}
+	delete(d, "parse_expiry_from_cert")
+	if str(d, "credential_type") == "public_key" && str(d, "alg") == "" {
+		d["alg"] = "RS256"
+	}
+	return nil
+}
+
+func showCredential(_ *call, d doc) (any, error) {
+	out := state.Public(d)
+	delete(out, "client_id")
+	if t, err := time.Parse(time.RFC3339, str(out, "expires_at")); err == nil {
+		out["expires_at"] = state.Timestamp(t)
+	}
+	return out, nil
+}
+
+func showClient(c *call, d doc) (any, error) {
+	out := state.Public(d)
+	if !c.caller.scopes["read:client_keys"] && c.http.Method == http.MethodGet {
+		delete(out, "client_secret")
+		delete(out, "signing_keys")
+		delete(out, "encryption_key")
+	}
+	return out, nil
+}
+
+// dropClient removes what exists only for a client.
+func dropClient(c *call, id string) error {
+	for family, index := range map[string]string{
+		"clients/credentials": "client_id", "connections/clients": "client_id", "client-grants": "client_id",
+		"grants": "clientID", "refresh-tokens": "client_id",
+	} {
+		if _, err := c.DeleteWhere(family, index, id); err != nil {
+			return err
+		}
+	}
+	servers, err := c.Find("resource-servers", "client_id", id)
+	if err != nil {
+		return err
+	}
+	for _, rs := range servers {
+		delete(rs, "client_id")
+		if err := c.Put("resource-servers", str(rs, "id"), rs); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func loadClient(c *call, id string) (doc, error) {
+	d, found, err := c.Get("clients", id)
+	if err == nil && !found {
+		err = clientMissing
+	}
+	return d, err
+}
+
+func clientHandlers() map[string]handler {
+	families := clientFamilies()
+	clients, credentials := families[0], families[1]
+	clients.fill()
+	credentials.fill()
+	return map[string]handler{
+		"POST /clients": func(c *call) (answer, error) {
+			body := c.object()
+			if id := str(body, "resource_server_identifier"); id != "" {
+				rs, found, err := findResourceServer(c, id)
+				if err != nil {
+					return answer{}, err
+				}
+				if !found {
+					return answer{}, resourceServerMissing
+				}
+				d, err := clients.create(c, body)
+				if err != nil {
+					return answer{}, err
+				}
+				rs["client_id"] = d["client_id"]
+				if err := c.Put("resource-servers", str(rs, "id"), rs); err != nil {
+					return answer{}, err
+				}
+				return clients.answer(c, http.StatusCreated, d)
+			}
+			return clients.doCreate(c)
+		},
+		"DELETE /clients/{}": func(c *call) (answer, error) {
+			d, found, err := c.Get("clients", c.id())
+			if err != nil {
+				return answer{}, err
+			}
+			if found && boolean(d, "global") {
+				return answer{}, badRequest("Global client cannot be deleted.")
+			}
+			return clients.doDelete(c)
+		},
+		"POST /clients/{}/rotate-secret": func(c *call) (answer, error) {
+			d, err := loadClient(c, c.id())
+			if err != nil {
+				return answer{}, err
+			}
+			if _, keyed := obj(d, "client_authentication_methods")["private_key_jwt"]; keyed {
+				return answer{}, refuse(http.StatusBadRequest, "operation_not_supported", "Client secrets cannot be rotated for clients that authenticate with private_key_jwt.")
+			}
+			d["client_secret"] = c.NewID(state.ClientSecret)
+			if err := c.Put("clients", c.id(), d); err != nil {
+				return answer{}, err
+			}
+			return clients.answer(c, http.StatusOK, d)
+		},
+		"GET /clients/{}/connections": func(c *call) (answer, error) {
+			if _, err := loadClient(c, c.id()); err != nil {
+				return answer{}, err
+			}
+			return c.list(listing{family: "connections/clients", index: "client_id", value: c.id(), wrap: "connections", checkpoint: true, always: true,
+				show: func(c *call, link doc) (any, error) {
+					d, _, err := c.Get("connections", str(link, "connection_id"))
+					if err != nil {
+						return nil, err
+					}
+					return showConnection(c, d)
+				}})
+		},
+		"DELETE /clients/{}/credentials/{}": func(c *call) (answer, error) {
+			d, err := loadClient(c, c.params[0])
+			if err != nil {
+				return answer{}, err
+			}
+			if strings.Contains(quoted(obj(d, "client_authentication_methods")), quoted(c.id())) {
+				return answer{}, refuse(http.StatusConflict, "credential_in_use", "The credential is in use and cannot be deleted. Remove it from the client's authentication methods first.")
+			}
+			return credentials.doDelete(c)
+		},
+	}
+}
