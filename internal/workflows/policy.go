@@ -1,0 +1,84 @@
+package workflows
+
+import (
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+)
+
+// policy is how often and how long one kind of activity is tried.
+type policy struct {
+	// attempt bounds one attempt; total bounds all of them and the waits between.
+	attempt, total time.Duration
+	// first and longest bound the wait between attempts, which doubles. A tenant
+	// that names a time to wait (429) overrides it.
+	first, longest time.Duration
+}
+
+// The activities' names, which are also their type names in histories.
+const (
+	activityCheckCredentials = "CheckCredentials"
+	activityPlanResources    = "PlanResources"
+	activityApplyStep        = "ApplyStep"
+	activityRevertStep       = "RevertStep"
+	activityCreateTickets    = "CreateTickets"
+	activityEnrolMFA         = "EnrolMFA"
+	activityDeleteSecrets    = "DeleteSecrets"
+	activityRenderGrafana    = "RenderGrafana"
+	activityRemoveGrafana    = "RemoveGrafana"
+	activityPushGrafana      = "PushGrafana"
+	activityProveWebApp      = "ProveWebApp"
+)
+
+// heartbeatTimeout is how long a worker may be silent before another one takes
+// its activity over. It is short enough that a killed worker's step goes on within
+// seconds, and long enough that a worker on a busy machine is not taken for
+// dead: two workers on one step is what idempotency by name protects least.
+const heartbeatTimeout = 10 * time.Second
+
+// policies is the one table of retries and timeouts. Errors that will not heal
+// end the attempts whatever it says: activities return them as non-retryable.
+func policies(activity string) policy {
+	const second, minute, hour = time.Second, time.Minute, time.Hour
+	switch activity {
+	case activityCheckCredentials:
+		// The first contact: somebody may be waiting to hear that the tenant is
+		// unreachable.
+		return policy{attempt: 1 * minute, total: 2 * minute, first: 500 * time.Millisecond, longest: 10 * second}
+	case activityPlanResources:
+		return policy{attempt: 10 * minute, total: 1 * hour, first: 1 * second, longest: 1 * minute}
+	case activityApplyStep:
+		return policy{attempt: 10 * minute, total: 6 * hour, first: 1 * second, longest: 1 * minute}
+	case activityCreateTickets, activityEnrolMFA:
+		return policy{attempt: 3 * minute, total: 1 * hour, first: 1 * second, longest: 1 * minute}
+	case activityRenderGrafana:
+		return policy{attempt: 30 * second, total: 10 * minute, first: 500 * time.Millisecond, longest: 30 * second}
+	case activityPushGrafana, activityProveWebApp:
+		return policy{attempt: 1 * minute, total: 10 * minute, first: 1 * second, longest: 30 * second}
+	case activityRevertStep, activityDeleteSecrets, activityRemoveGrafana:
+		// Undoing is tried for a day: what it leaves behind, a person has to find.
+		return policy{attempt: 10 * minute, total: 24 * hour, first: 1 * second, longest: 1 * minute}
+	}
+	return policy{attempt: 1 * minute, total: 10 * minute, first: 1 * second, longest: 30 * second}
+}
+
+// options are the activity options of the table's row. The summary is what
+// Temporal's UI shows beside the activity.
+func options(activity, summary string) workflow.ActivityOptions {
+	p := policies(activity)
+	return workflow.ActivityOptions{
+		ScheduleToCloseTimeout: p.total,
+		StartToCloseTimeout:    p.attempt,
+		HeartbeatTimeout:       heartbeatTimeout,
+		// A cancelled workflow waits until the step has really stopped: undoing it
+		// while it still runs would miss what it is about to create.
+		WaitForCancellation: true,
+		Summary:             summary,
+		RetryPolicy: &temporal.RetryPolicy{
+			InitialInterval:    p.first,
+			BackoffCoefficient: 2,
+			MaximumInterval:    p.longest,
+		},
+	}
+}
