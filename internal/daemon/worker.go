@@ -1,0 +1,153 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/worker"
+
+	"github.com/tenonhq/tenon/internal/auth0"
+	"github.com/tenonhq/tenon/internal/config"
+	"github.com/tenonhq/tenon/internal/engine"
+	"github.com/tenonhq/tenon/internal/engine/direct"
+	"github.com/tenonhq/tenon/internal/workflows"
+	"github.com/tenonhq/tenon/sdk"
+)
+
+// workerPart runs Tenon's workflows and activities.
+type workerPart struct {
+	activities *workflows.Activities
+	client     client.Client
+	worker     worker.Worker
+	failed     chan error
+}
+
+func newWorker(d *Daemon) (*workerPart, error) {
+	known := tenants(d)
+	tenants, err := auth0.New(auth0.Config{
+		Tenants: known,
+		Secrets: d.secrets,
+		Version: d.cfg.Version,
+		Logger:  d.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	eng, err := direct.New(direct.Config{Tenants: tenants, Secrets: d.secrets, SecretRef: workflows.DotenvRef, Logger: d.log})
+	if err != nil {
+		return nil, err
+	}
+	return &workerPart{
+		activities: &workflows.Activities{
+			Engines:      map[string]engine.Engine{"direct": eng},
+			Tenants:      workflows.FromPool(tenants),
+			Secrets:      d.secrets,
+			SecretRef:    workflows.DotenvRef,
+			OutputDir:    d.dir.File("apps"),
+			Grafanas:     grafanas(d.cfg.Settings),
+			HTTP:         d.web,
+			TenantCAFile: func(domain string) string { return known[domain].CAFile },
+			Now:          d.cfg.Now,
+			Logger:       d.log,
+		},
+		failed: make(chan error, 1),
+	}, nil
+}
+
+// tenants binds credentials to domains, here and nowhere else: a workflow's
+// input names a domain, and can therefore not make the worker send a credential
+// to a host of the caller's choosing.
+func tenants(d *Daemon) map[string]auth0.Tenant {
+	all := map[string]auth0.Tenant{}
+	if a := d.cfg.Settings.Auth0; a != nil {
+		all[a.Domain] = auth0.Tenant{ClientID: a.ClientID, ClientSecret: a.ClientSecret}
+	}
+	if d.simulator != nil {
+		all[d.simulator.server.Domain()] = auth0.Tenant{
+			ClientID:     d.simulator.clientID,
+			ClientSecret: "file:" + simulatorSecret,
+			CAFile:       d.dir.File("certs", "ca.crt"),
+		}
+	}
+	return all
+}
+
+// grafanas binds tokens to URLs, for the same reason.
+func grafanas(s *config.Config) map[string]workflows.GrafanaTarget {
+	if s.Grafana == nil {
+		return nil
+	}
+	return map[string]workflows.GrafanaTarget{s.Grafana.URL: {Token: s.Grafana.Token}}
+}
+
+// web is a client for the host at an address. It trusts our own authority for
+// the simulator and nobody else.
+func (d *Daemon) web(address string) *http.Client {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	if d.simulator != nil && address == "https://"+d.simulator.server.Domain() {
+		transport.TLSClientConfig = d.security.certs.ClientTLS("localhost")
+	}
+	return &http.Client{Timeout: 15 * time.Second, Transport: transport}
+}
+
+// start connects to the cluster and begins to poll.
+func (w *workerPart) start(ctx context.Context, d *Daemon) error {
+	cfg, err := w.target(d)
+	if err != nil {
+		return err
+	}
+	cfg.Logger = d.log
+	cfg.Identity = fmt.Sprintf("tenon-worker/%d", d.endpoints.PID)
+	if w.client, err = sdk.Dial(ctx, cfg); err != nil {
+		return err
+	}
+	w.worker = worker.New(w.client, workflows.TaskQueue, worker.Options{
+		Interceptors:      d.cfg.Worker.Interceptors,
+		WorkerStopTimeout: stopWorker,
+		OnFatalError: func(err error) {
+			select {
+			case w.failed <- err:
+			default:
+			}
+		},
+	})
+	if err := workflows.Register(w.worker, w.activities); err != nil {
+		w.client.Close()
+		return err
+	}
+	if err := w.worker.Start(); err != nil {
+		w.client.Close()
+		return err
+	}
+	return nil
+}
+
+// target is the cluster to work for.
+func (w *workerPart) target(d *Daemon) (sdk.Config, error) {
+	dir := d.dir.File()
+	switch {
+	case d.cluster != nil:
+		return sdk.InDataDir(dir, sdk.Worker, d.cluster.server.Address(), Namespace), nil
+	case d.cfg.Worker.Address != "":
+		return sdk.InDataDir(dir, sdk.Worker, d.cfg.Worker.Address, Namespace), nil
+	}
+	return sdk.FromDataDir(dir, sdk.Worker)
+}
+
+// wait returns when ctx ends, or with the error that ended the worker.
+func (w *workerPart) wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-w.failed:
+		return fmt.Errorf("worker: %w", err)
+	}
+}
+
+func (w *workerPart) stop() {
+	w.worker.Stop()
+	w.client.Close()
+}

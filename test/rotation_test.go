@@ -1,0 +1,221 @@
+package test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+
+	"github.com/tenonhq/tenon/internal/daemon"
+	"github.com/tenonhq/tenon/internal/pki"
+	"github.com/tenonhq/tenon/internal/secret"
+	"github.com/tenonhq/tenon/internal/token"
+	"github.com/tenonhq/tenon/sdk"
+)
+
+// rotationLoad is how long calls go on while everything is rotated.
+const rotationLoad = 60 * time.Second
+
+// TestRotationUnderLoad renews every certificate, rolls both authorities and
+// replaces the signing key while 200 calls a second go on, on old connections
+// and on new ones. None may fail.
+func TestRotationUnderLoad(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute")
+	}
+	t.Parallel()
+	s := startCluster(t)
+	ctx, cancel := context.WithTimeout(context.Background(), rotationLoad)
+	defer cancel()
+	load := startLoad(ctx, t, s.dir, 200)
+
+	certs, err := daemon.OpenCerts(s.dir, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	issuer, err := daemon.OpenIssuer(s.dir, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	var rotated []string
+	for _, leaf := range []string{pki.ServerLeaf, pki.ClientLeaf, pki.InternodeLeaf} {
+		_, err := certs.RotateLeaf(ctx, leaf)
+		require.NoError(t, err)
+		rotated = append(rotated, leaf)
+	}
+	require.NoError(t, issuer.Rotate(ctx))
+	rotated = append(rotated, "signing key")
+	for _, authority := range []pki.Authority{pki.CA, pki.InternodeCA} {
+		before, err := certs.Rotation(authority)
+		require.NoError(t, err)
+		after, err := certs.RollCA(ctx, authority)
+		if !errors.Is(err, pki.ErrTooEarly) { // the new root signs; the old one goes when nothing rests on it
+			require.NoError(t, err)
+		}
+		require.NotEqual(t, before.Signing.Fingerprint, after.Signing.Fingerprint)
+		rotated = append(rotated, string(authority)+" "+string(after.Phase))
+	}
+	require.NoError(t, issuer.Rotate(ctx))
+
+	calls := load.wait(t)
+	t.Logf("%d calls without a failure over the rotation of %v", calls, rotated)
+	require.Greater(t, calls, int64(rotationLoad.Seconds()*200*0.9), "the load was not applied")
+}
+
+// TestRevocationOnLiveConnection revokes a token and a certificate whose owners
+// are connected, and counts how long they still get through.
+func TestRevocationOnLiveConnection(t *testing.T) {
+	t.Parallel()
+	s := startCluster(t)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	certs, err := daemon.OpenCerts(s.dir, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	issuer, err := daemon.OpenIssuer(s.dir, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+
+	billing, err := certs.Issue(ctx, pki.IssueRequest{Role: pki.RoleWorker, Name: "billing"})
+	require.NoError(t, err)
+	raw, claims, err := issuer.Issue(ctx, token.IssueRequest{Subject: "billing", Role: token.RoleClient, Namespace: daemon.Namespace})
+	require.NoError(t, err)
+	raw2, _, err := issuer.Issue(ctx, token.IssueRequest{Subject: "billing", Role: token.RoleClient, Namespace: daemon.Namespace})
+	require.NoError(t, err)
+
+	first := dialWith(t, s, billing, raw)
+	second := dialWith(t, s, billing, raw2)
+	require.NoError(t, call(ctx, first))
+	require.NoError(t, call(ctx, second))
+
+	require.NoError(t, issuer.Revoke(ctx, claims.ID, "test"))
+	requireRefusedWithin(ctx, t, first, 5*time.Second)
+	require.NoError(t, call(ctx, second), "another token of the same subject is still good")
+
+	_, err = certs.Revoke(ctx, billing.Info.Serial, pki.Superseded)
+	require.NoError(t, err)
+	requireRefusedWithin(ctx, t, second, 5*time.Second)
+	require.NoError(t, call(ctx, s.client), "others are not concerned")
+}
+
+// requireRefusedWithin calls until it is refused, on the same connection.
+func requireRefusedWithin(ctx context.Context, t *testing.T, c client.Client, limit time.Duration) {
+	t.Helper()
+	started := time.Now()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for time.Since(started) < limit {
+		err := call(ctx, c)
+		var denied *serviceerror.PermissionDenied
+		if errors.As(err, &denied) {
+			t.Logf("refused after %s", time.Since(started).Round(10*time.Millisecond))
+			return
+		}
+		require.NoError(t, err)
+		<-tick.C
+	}
+	t.Fatalf("still served after %s", limit)
+}
+
+// call is one call past the SDK's own retries, which would hide a failure.
+func call(ctx context.Context, c client.Client) error {
+	_, err := c.WorkflowService().DescribeNamespace(ctx, &workflowservice.DescribeNamespaceRequest{Namespace: daemon.Namespace})
+	return err
+}
+
+// load is calls at a constant rate.
+type load struct {
+	calls  atomic.Int64
+	failed chan error
+	done   sync.WaitGroup
+}
+
+// startLoad calls rate times a second until ctx ends. A tenth of a second's
+// calls are on a new connection.
+func startLoad(ctx context.Context, t *testing.T, dir string, rate int) *load {
+	t.Helper()
+	l := &load{failed: make(chan error, 1)}
+	fail := func(err error) {
+		if err != nil && ctx.Err() == nil {
+			select {
+			case l.failed <- err:
+			default:
+			}
+		}
+	}
+	cfg, err := sdk.FromDataDir(dir, sdk.Client)
+	require.NoError(t, err)
+	const callers = 10
+	for range callers {
+		c, err := sdk.Dial(ctx, cfg)
+		require.NoError(t, err)
+		l.done.Go(func() {
+			defer c.Close()
+			tick := time.NewTicker(time.Second * callers / time.Duration(rate))
+			defer tick.Stop()
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-tick.C:
+					fail(call(ctx, c))
+					l.calls.Add(1)
+				}
+			}
+		})
+	}
+	l.done.Go(func() {
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				c, err := sdk.Dial(ctx, cfg)
+				if err != nil {
+					fail(fmt.Errorf("new connection: %w", err))
+					continue
+				}
+				fail(call(ctx, c))
+				c.Close()
+			}
+		}
+	})
+	return l
+}
+
+func (l *load) wait(t *testing.T) int64 {
+	t.Helper()
+	l.done.Wait()
+	select {
+	case err := <-l.failed:
+		t.Fatalf("a call failed: %v", err)
+	default:
+	}
+	return l.calls.Load()
+}
+
+// dialWith connects with a certificate and a token of the caller's own.
+func dialWith(t *testing.T, s *stack, cert *pki.Issued, raw secret.Value) client.Client {
+	t.Helper()
+	dir := t.TempDir()
+	cfg, err := sdk.FromDataDir(s.dir, sdk.Client)
+	require.NoError(t, err)
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, secret.WriteFile(path, []byte(text)))
+		return path
+	}
+	cfg.CertFile = write("c.crt", string(cert.CertificatePEM))
+	cfg.KeyFile = write("c.key", cert.KeyPEM.Reveal())
+	cfg.TokenFile = write("t.jwt", raw.Reveal())
+	c, err := sdk.Dial(context.Background(), cfg)
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	return c
+}
