@@ -30,6 +30,7 @@ type server interface {
 }
 
 func runChild(ctx context.Context, role, dataDir string) error {
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	var (
 		s       server
 		address func() string
@@ -45,7 +46,7 @@ func runChild(ctx context.Context, role, dataDir string) error {
 			Frontend:    "127.0.0.1:0",
 			Persistence: cluster.Persistence{SQLite: filepath.Join(dataDir, "temporal.db")},
 			Insecure:    true,
-			Logger:      slog.New(slog.NewTextHandler(os.Stderr, nil)),
+			Logger:      log,
 		})
 		if err != nil {
 			return err
@@ -55,7 +56,7 @@ func runChild(ctx context.Context, role, dataDir string) error {
 		d, err := daemon.New(ctx, daemon.Config{
 			DataDir: dataDir,
 			Cluster: &daemon.ClusterConfig{Address: "127.0.0.1:0"},
-			Logger:  slog.New(slog.NewTextHandler(os.Stderr, nil)),
+			Logger:  log,
 		})
 		if err != nil {
 			return err

@@ -66,9 +66,14 @@ func startChild(ctx context.Context, role, dataDir string) (*process, error) {
 // startTenon runs `tenon up`, the product as people run it.
 func startTenon(ctx context.Context, binary, dataDir string) (*process, error) {
 	p := &process{role: roleUp, cmd: exec.CommandContext(ctx, binary, "up", "--data-dir", dataDir), exited: make(chan error, 1), dataDir: dataDir}
-	p.cmd.Stderr = os.Stderr
+	said, err := os.Create(filepath.Join(filepath.Dir(dataDir), "tenon-up.log"))
+	if err != nil {
+		return nil, err
+	}
+	p.cmd.Stderr = said
 	began := time.Now()
-	if err := p.cmd.Start(); err != nil {
+	err = errors.Join(p.cmd.Start(), said.Close())
+	if err != nil {
 		return nil, err
 	}
 	go func() { p.exited <- p.cmd.Wait() }()
@@ -87,7 +92,8 @@ func startTenon(ctx context.Context, binary, dataDir string) (*process, error) {
 		select {
 		case <-ready.C:
 		case err := <-p.exited:
-			return nil, fmt.Errorf("tenon up ended before it was ready: %w", err)
+			text, readErr := os.ReadFile(said.Name())
+			return nil, errors.Join(fmt.Errorf("tenon up ended before it was ready: %w\n%s", err, text), readErr)
 		case <-late.C:
 			return nil, errors.Join(errors.New("tenon up was not ready in time"), p.stop())
 		}

@@ -23,11 +23,10 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/log"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 
 	"github.com/tenonhq/tenon/internal/codec"
 	"github.com/tenonhq/tenon/internal/config"
+	"github.com/tenonhq/tenon/internal/pki"
 	"github.com/tenonhq/tenon/internal/token"
 )
 
@@ -57,7 +56,7 @@ type Config struct {
 	// own, all PEM. Required.
 	CAFile, CertFile, KeyFile string
 	// ServerName is the name that the server's certificate must carry. Defaults
-	// to the host of Address.
+	// to "temporal-server", which every server of a Tenon cluster carries.
 	ServerName string
 	// TokenFile holds the JWT to present. It is read again when it changes.
 	// Required.
@@ -115,17 +114,11 @@ func Dial(ctx context.Context, cfg Config) (client.Client, error) {
 // Options returns what Dial would dial with, for callers who need more of the
 // Temporal SDK's own options.
 func Options(cfg Config) (client.Options, error) {
-	files, err := cfg.certificates()
-	if err != nil {
-		return client.Options{}, err
+	if _, _, err := net.SplitHostPort(cfg.Address); err != nil {
+		return client.Options{}, fmt.Errorf("address %q: %w", cfg.Address, err)
 	}
-	transport, err := newReloading(files)
-	if err != nil {
-		return client.Options{}, err
-	}
-	static, err := files.tlsConfig()
-	if err != nil {
-		return client.Options{}, err
+	if cfg.CAFile == "" || cfg.CertFile == "" || cfg.TokenFile == "" {
+		return client.Options{}, errors.New("a Tenon cluster wants CAFile, CertFile, KeyFile and TokenFile")
 	}
 	if cfg.Namespace == "" {
 		cfg.Namespace = "default"
@@ -133,20 +126,23 @@ func Options(cfg Config) (client.Options, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	files, err := pki.OpenClient(pki.ClientConfig{
+		CAFile: cfg.CAFile, CertFile: cfg.CertFile, KeyFile: cfg.KeyFile, ServerName: cfg.ServerName, Logger: cfg.Logger,
+	})
+	if err != nil {
+		return client.Options{}, err
+	}
 	source := token.FileSource(cfg.TokenFile)
 	if _, err := source.Token(); err != nil {
 		return client.Options{}, err
 	}
 	opts := client.Options{
-		HostPort:        cfg.Address,
-		Namespace:       cfg.Namespace,
-		Identity:        cfg.Identity,
-		Logger:          log.NewStructuredLogger(cfg.Logger),
-		HeadersProvider: source,
-		ConnectionOptions: client.ConnectionOptions{
-			TLS:         static,
-			DialOptions: []grpc.DialOption{grpc.WithTransportCredentials(transport)},
-		},
+		HostPort:          cfg.Address,
+		Namespace:         cfg.Namespace,
+		Identity:          cfg.Identity,
+		Logger:            log.NewStructuredLogger(cfg.Logger),
+		HeadersProvider:   source,
+		ConnectionOptions: client.ConnectionOptions{TLS: files.TLS()},
 	}
 	if cfg.PayloadKeyFile != "" {
 		if err := encrypt(&opts, cfg.PayloadKeyFile); err != nil {
@@ -156,34 +152,13 @@ func Options(cfg Config) (client.Options, error) {
 	return opts, nil
 }
 
-// TransportCredentials returns the connection's own security, for callers who
-// speak gRPC without the Temporal SDK.
-func TransportCredentials(cfg Config) (credentials.TransportCredentials, error) {
-	files, err := cfg.certificates()
-	if err != nil {
-		return nil, err
-	}
-	return newReloading(files)
-}
-
-func (cfg Config) certificates() (certificates, error) {
-	host, _, err := net.SplitHostPort(cfg.Address)
-	if err != nil {
-		return certificates{}, fmt.Errorf("address %q: %w", cfg.Address, err)
-	}
-	if cfg.ServerName != "" {
-		host = cfg.ServerName
-	}
-	return certificates{ca: cfg.CAFile, cert: cfg.CertFile, key: cfg.KeyFile, serverName: host}, nil
-}
-
 // encrypt makes the client seal payloads, and the messages of failures too.
 func encrypt(opts *client.Options, keyFile string) error {
 	keys, err := codec.LoadKeyFile(keyFile)
 	if err != nil {
 		return err
 	}
-	c, err := codec.New(codec.Config{Keys: keys})
+	c, err := codec.New(codec.Config{Keys: keys, Reload: func() ([]codec.Key, error) { return codec.LoadKeyFile(keyFile) }})
 	if err != nil {
 		return err
 	}

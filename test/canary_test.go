@@ -143,7 +143,7 @@ func gather(t *testing.T, dir string) map[string]known {
 	for _, path := range append(glob(t, dir, "certs/*.key"), glob(t, dir, "certs/*.jwt")...) {
 		all[path] = known{pemBody(read(path)), []string{path}}
 	}
-	all["payload.key"] = known{lastField(read("payload.key")), []string{"payload.key"}}
+	all["payload.key"] = known{longestField(read("payload.key")), []string{"payload.key"}}
 	all["audit-signing.key"] = known{pemBody(read("audit-signing.key")), []string{"audit-signing.key"}}
 	return all
 }
@@ -170,9 +170,13 @@ func pemBody(text string) string {
 	return lines[1]
 }
 
-func lastField(text string) string {
-	fields := strings.Fields(text)
-	return fields[len(fields)-1]
+func longestField(text string) (longest string) {
+	for _, f := range strings.Fields(text) {
+		if len(f) > len(longest) {
+			longest = f
+		}
+	}
+	return longest
 }
 
 // histories reads the histories of all runs, decrypted.

@@ -18,10 +18,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/interceptor"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tenonhq/tenon/internal/config"
 	"github.com/tenonhq/tenon/internal/daemon"
@@ -36,74 +36,81 @@ import (
 // timeout; the boundaries are divided among stacks that run side by side.
 func TestWorkerKilledAtEveryBoundary(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes a minute")
+		t.Skip("takes a minute or two")
 	}
-	const parts = 6
-	var mu sync.Mutex
-	killed := map[string]bool{}
-	var boundaries []string
-	t.Run("group", func(t *testing.T) {
-		for part := range parts {
-			t.Run(strconv.Itoa(part), func(t *testing.T) {
-				t.Parallel()
-				mine, all := onboardWithDoomedWorkers(t, part, parts)
-				mu.Lock()
-				defer mu.Unlock()
-				for _, b := range mine {
-					killed[b] = true
-				}
-				boundaries = all
-			})
-		}
-	})
-	require.NotEmpty(t, boundaries)
-	for _, b := range boundaries {
-		require.True(t, killed[b], "no worker was killed at %s", b)
-	}
-	t.Logf("killed at %d boundaries", len(killed))
-}
-
-// onboardWithDoomedWorkers runs one onboarding on a stack of its own and returns
-// where workers were killed, and all boundaries of the run.
-func onboardWithDoomedWorkers(t *testing.T, part, parts int) (killed, boundaries []string) {
+	t.Parallel()
+	const parts = 8
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
-	s := startStack(t, t.TempDir(), nil)
-	journal := filepath.Join(t.TempDir(), "killed")
+	var (
+		stacks [parts]*stack
+		deaths [parts]string // journals
+		group  errgroup.Group
+	)
+	for part := range parts {
+		stacks[part] = startStack(t, t.TempDir(), nil)
+		deaths[part] = filepath.Join(t.TempDir(), "killed")
+		group.Go(func() error { return onboardWithDoomedWorkers(ctx, t, stacks[part], deaths[part], part, parts) })
+	}
+	require.NoError(t, group.Wait())
+
+	seen, killed := map[string]bool{}, map[string]bool{}
+	for part := range parts {
+		requireOneOfEach(t, stacks[part])
+		for _, line := range readJournal(t, deaths[part]) {
+			event, at, _ := strings.Cut(line, " ")
+			seen[at] = true
+			killed[at] = killed[at] || event == "killed"
+		}
+	}
+	activities := map[string]bool{}
+	for at := range seen {
+		require.True(t, killed[at], "no worker was killed at %s", at)
+		activities[strings.Split(at, "/")[1]] = true
+	}
+	for _, name := range []string{"CheckCredentials", "PlanResources", "ApplyStep", "RenderGrafana", "ProveWebApp", "CreateTickets", "EnrolMFA"} {
+		require.True(t, activities[name], "no worker was killed around %s", name)
+	}
+	t.Logf("killed at all of %d boundaries", len(seen))
+}
+
+func readJournal(t *testing.T, path string) []string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return strings.Split(strings.TrimSpace(string(data)), "\n")
+}
+
+// onboardWithDoomedWorkers runs one onboarding with worker processes that kill
+// themselves, each at the next boundary of this part.
+func onboardWithDoomedWorkers(ctx context.Context, t *testing.T, s *stack, journal string, part, parts int) error {
 	tenant := s.endpoints.Auth0.Domain
 	run, err := s.client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: workflows.OnboardingID(tenant), TaskQueue: workflows.TaskQueue},
 		workflows.TypeOnboarding, onboarding(tenant))
-	require.NoError(t, err)
+	if err != nil {
+		return err
+	}
 	closed := make(chan error, 1)
 	go func() { closed <- run.Get(ctx, nil) }()
-
-	running := true
-	for running {
-		worker := exec.Command(os.Args[0], s.dir, journal, strconv.Itoa(part), strconv.Itoa(parts))
-		worker.Args[0] = "doomed-worker" // TestMain's commands go by the program's name
+	for {
+		worker := exec.CommandContext(ctx, "doomed-worker", s.dir, journal, strconv.Itoa(part), strconv.Itoa(parts))
 		worker.Env = append(os.Environ(), "SSL_CERT_FILE="+filepath.Join(s.dir, "certs", "ca.crt"))
-		worker.Path = commandPath(t, "doomed-worker")
 		worker.Stderr = t.Output()
-		require.NoError(t, worker.Start())
+		if err := worker.Start(); err != nil {
+			return err
+		}
 		ended := make(chan error, 1)
 		go func() { ended <- worker.Wait() }()
 		select {
 		case err := <-ended:
 			var exit *exec.ExitError
-			require.True(t, errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL, "the worker ended otherwise: %v", err)
+			if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+				return fmt.Errorf("a worker ended otherwise than by SIGKILL: %w", err)
+			}
 		case err := <-closed:
-			require.NoError(t, err)
-			running = false
-			require.NoError(t, worker.Process.Signal(syscall.SIGTERM))
-			require.NoError(t, <-ended)
+			return errors.Join(err, worker.Process.Signal(syscall.SIGTERM), <-ended)
 		}
 	}
-	requireOneOfEach(t, s)
-	data, err := os.ReadFile(journal)
-	if !errors.Is(err, os.ErrNotExist) {
-		require.NoError(t, err)
-	}
-	return strings.Fields(string(data)), boundariesOf(ctx, t, s)
 }
 
 func onboarding(tenant string) workflows.OnboardingInput {
@@ -112,32 +119,6 @@ func onboarding(tenant string) workflows.OnboardingInput {
 		App:    workflows.WebAppInput{Name: "grafana", URL: "https://grafana.example.com"},
 		User:   workflows.UserInput{Email: "ada@example.com", Roles: []string{"admin"}},
 	}
-}
-
-// boundariesOf reads from the histories which activities there were.
-func boundariesOf(ctx context.Context, t *testing.T, s *stack) []string {
-	t.Helper()
-	runs, err := daemon.ListRuns(ctx, s.client, 100)
-	require.NoError(t, err)
-	require.Len(t, runs, 4)
-	var all []string
-	for _, r := range runs {
-		require.Equal(t, "Completed", r.Status, r.ID)
-		events := s.client.GetWorkflowHistory(ctx, r.ID, r.RunID, false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
-		for events.HasNext() {
-			event, err := events.Next()
-			require.NoError(t, err)
-			if a := event.GetActivityTaskScheduledEventAttributes(); a != nil {
-				name := boundary(r.Type, a.GetActivityId(), a.GetActivityType().GetName())
-				all = append(all, name+":before", name+":after")
-			}
-		}
-	}
-	return all
-}
-
-func boundary(workflow, id, activity string) string {
-	return strings.Join([]string{workflow, id, activity}, "/")
 }
 
 // requireOneOfEach reads the tenant and counts.
@@ -246,28 +227,42 @@ type killerInbound struct {
 
 func (i *killerInbound) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteActivityInput) (any, error) {
 	info := activity.GetInfo(ctx)
-	name := boundary(info.WorkflowType.Name, info.ActivityID, info.ActivityType.Name)
-	i.k.reach(name + ":before")
+	at := strings.Join([]string{info.WorkflowType.Name, info.ActivityType.Name, subject(in.Args)}, "/")
+	i.k.reach(at + "/before")
 	result, err := i.Next.ExecuteActivity(ctx, in)
 	if err == nil {
-		i.k.reach(name + ":after")
+		i.k.reach(at + "/after")
 	}
 	return result, err
 }
 
-// reach kills the process if the boundary is new and this part's.
-func (k *killer) reach(boundary string) {
-	h := fnv.New32()
-	_, _ = h.Write([]byte(boundary))
-	if int(h.Sum32())%k.parts != k.part {
-		return
+// subject tells apart the activities of one type in one workflow: a step by its
+// resource, a plan by how many resources it has and asks roles for.
+func subject(args []any) string {
+	switch in := args[0].(type) {
+	case *workflows.StepRequest:
+		return strings.ReplaceAll(in.Request.Step.Key.String()+":"+string(in.Request.Step.Action), "/", ":")
+	case *workflows.PlanRequest:
+		return strconv.Itoa(len(in.Request.Resources)) + ":" + strconv.Itoa(len(in.Request.Known))
 	}
-	k.mu.Lock() // held to the end: one boundary a life
+	return ""
+}
+
+// reach kills the process if no worker was killed here before, and the place is
+// this part's.
+func (k *killer) reach(at string) {
+	k.mu.Lock() // held until death: one a life
 	data, err := os.ReadFile(k.journal)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		panic(err)
 	}
-	if slices.Contains(strings.Fields(string(data)), boundary) {
+	h := fnv.New32()
+	_, _ = h.Write([]byte(at))
+	event := "seen"
+	if int(h.Sum32()%uint32(k.parts)) == k.part {
+		event = "killed"
+	}
+	if slices.Contains(strings.Split(string(data), "\n"), event+" "+at) {
 		k.mu.Unlock()
 		return
 	}
@@ -275,10 +270,17 @@ func (k *killer) reach(boundary string) {
 	if err != nil {
 		panic(err)
 	}
-	if _, err := fmt.Fprintln(f, boundary); err != nil {
+	if _, err := fmt.Fprintln(f, event, at); err != nil {
 		panic(err)
 	}
-	if err := errors.Join(f.Sync(), syscall.Kill(os.Getpid(), syscall.SIGKILL)); err != nil {
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		panic(err)
+	}
+	if event == "seen" {
+		k.mu.Unlock()
+		return
+	}
+	if err := syscall.Kill(os.Getpid(), syscall.SIGKILL); err != nil {
 		panic(err)
 	}
 	select {} // the signal is on its way

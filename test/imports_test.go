@@ -20,9 +20,9 @@ const module = "github.com/tenonhq/tenon/"
 // sdk stand where their dependencies put them.
 var layers = [][]string{
 	{"cmd/tenon"},
-	{"internal/cli"},
+	{"internal/cli", "bench"},
 	{"internal/daemon/demo"},
-	{"internal/daemon", "bench"},
+	{"internal/daemon"},
 	{"sdk"},
 	{"internal/cluster", "internal/auth0sim", "internal/workflows", "internal/engine/direct", "internal/engine/enginetest"},
 	{"internal/cluster/access", "internal/codec", "internal/grafana", "internal/auth0", "internal/engine"},
@@ -43,10 +43,10 @@ var doors = map[string][]string{
 	"go.temporal.io/server":       {"internal/cluster", "internal/cluster/access"},
 	"github.com/auth0/go-auth0":   {"internal/auth0", "internal/engine/direct"},
 	"github.com/dop251/goja":      {"internal/auth0sim/actions"},
-	"modernc.org/sqlite":          {"internal/auth0sim/state"},
+	"modernc.org/sqlite":          {"internal/auth0sim/state", "internal/cluster"},
 	"github.com/spf13/cobra":      {"internal/cli", "cmd/tenon"},
 	"github.com/google/cel-go":    {"internal/cluster/access", "internal/token"},
-	"github.com/lestrrat-go/jwx/": {"internal/token", "internal/auth0sim", "internal/auth0sim/authapi", "internal/auth0sim/state"},
+	"github.com/lestrrat-go/jwx/": {"internal/token", "internal/auth0sim", "internal/auth0sim/authapi", "internal/auth0sim/actions", "internal/auth0sim/state"},
 }
 
 func layerOf(pkg string) int {

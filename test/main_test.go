@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"syscall"
@@ -139,12 +138,4 @@ func (s *stack) management(t *testing.T, path string, into any) {
 // notifyContext ends with SIGTERM, as a process manager sends it.
 func notifyContext() (context.Context, context.CancelFunc) {
 	return signal.NotifyContext(context.Background(), syscall.SIGTERM)
-}
-
-// commandPath is where testscript.Main put a command of TestMain's map.
-func commandPath(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	require.NoError(t, err)
-	return path
 }

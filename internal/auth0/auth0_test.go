@@ -235,6 +235,7 @@ func TestErrorClasses(t *testing.T) {
 		{403, `{"statusCode":403,"message":"You reached the limit of entities of this type for this tenant."}`, auth0.Entitlement, ""},
 		{404, `{"statusCode":404,"error":"Not Found","message":"The client does not exist","errorCode":"inexistent_client"}`, auth0.NotFound, "inexistent_client"},
 		{409, `{"statusCode":409,"message":"The user already exists.","errorCode":"auth0_idp_error"}`, auth0.Conflict, "auth0_idp_error"},
+		{409, `{"statusCode":409,"message":"A connection with the same name is being deleted, try again later"}`, auth0.Unavailable, ""},
 		{503, `<html>`, auth0.Unavailable, ""},
 	} {
 		t.Run(fmt.Sprint(tc.status, tc.want), func(t *testing.T) {
@@ -354,6 +355,21 @@ func TestRefusedRequestsWaitAsLongAsTheTenantSays(t *testing.T) {
 			require.InDelta(t, tc.want.Seconds(), clock.total().Seconds(), 1.1)
 		})
 	}
+}
+
+func TestRetryAfterOfAnUnavailableTenant(t *testing.T) {
+	n := 0
+	f := newTenant(t, func(w http.ResponseWriter, r *http.Request) {
+		if n++; n == 1 {
+			w.Header().Set("Retry-After", "11")
+			reply(w, 503, `{}`)
+			return
+		}
+		reply(w, 200, `[]`)
+	})
+	c, clock := client(t, f, nil)
+	require.NoError(t, c.Do(t.Context(), getClients, nil))
+	require.Equal(t, 11*time.Second, clock.total())
 }
 
 func TestLongWaitsAreTheCallersToSchedule(t *testing.T) {

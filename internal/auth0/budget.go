@@ -126,12 +126,8 @@ func (b *budget) refused(header http.Header, attempt int) time.Duration {
 	if reset, ok := b.resetTime(header); ok {
 		wait = max(reset.Sub(now), 0)
 	}
-	if after := header.Get("Retry-After"); after != "" {
-		if seconds, err := strconv.Atoi(after); err == nil && seconds >= 0 {
-			wait = time.Duration(seconds) * time.Second
-		} else if at, err := http.ParseTime(after); err == nil {
-			wait = max(at.Sub(now), 0)
-		}
+	if after := retryAfter(header, now); after > 0 {
+		wait = after
 	}
 	// A reset in this very second is often one refill too early.
 	wait = max(wait, 250*time.Millisecond)
@@ -141,6 +137,19 @@ func (b *budget) refused(header http.Header, attempt int) time.Duration {
 		b.blocked = until
 	}
 	return wait
+}
+
+// retryAfter reads the header of that name (RFC 9110 section 10.2.3); 0 if it is
+// absent or makes no sense.
+func retryAfter(header http.Header, now time.Time) time.Duration {
+	after := header.Get("Retry-After")
+	if seconds, err := strconv.Atoi(after); err == nil {
+		return max(time.Duration(seconds)*time.Second, 0)
+	}
+	if at, err := http.ParseTime(after); err == nil {
+		return max(at.Sub(now), 0)
+	}
+	return 0
 }
 
 // acquire waits for the group's bucket, at most as long as is left of *left.

@@ -143,6 +143,8 @@ func classify(status int, code, message string) Class {
 		return Entitlement
 	case status == http.StatusNotFound, status == http.StatusGone:
 		return NotFound
+	case status == http.StatusConflict && strings.Contains(lower, "try again later"):
+		return Unavailable // "a connection with the same name is being deleted"
 	case status == http.StatusConflict:
 		return Conflict
 	case status >= 400:

@@ -102,6 +102,13 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 				return res, err
 			}
 			wait := time.Duration((0.5 + t.rand()/2) * float64(min(200*time.Millisecond<<failures, 5*time.Second)))
+			if err == nil {
+				wait = max(wait, retryAfter(res.Header, t.now()))
+			}
+			if wait > left {
+				return res, err
+			}
+			left -= wait
 			t.log.InfoContext(ctx, "repeating a request", "tenant", t.domain, "endpoint", group, "attempt", failures+1, "wait", wait)
 			if err := t.sleep(ctx, wait); err != nil {
 				return nil, err

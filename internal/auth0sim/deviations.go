@@ -23,10 +23,49 @@ var undocumented = map[string]*operation{
 	"GET /organizations/{}/roles/{}/groups":  {Method: "GET", Path: "/organizations/{id}/roles/{role_id}/groups", Scopes: []string{"read:organization_group_roles"}},
 }
 
+// accepted are properties of request bodies that the real API takes and its
+// description, which is older, does not know. Their values are not checked.
+var accepted = map[string][]string{
+	"CreateRoleRequestContent":                         {"type", "owner_id"},
+	"CreateResourceServerRequestContent":               {"token_lifetime_for_web"},
+	"UpdateResourceServerRequestContent":               {"token_lifetime_for_web"},
+	"CreateOrganizationRequestContent":                 {"third_party_client_access", "is_app_entitlement_active"},
+	"UpdateOrganizationRequestContent":                 {"third_party_client_access", "is_app_entitlement_active"},
+	"CreateConnectionRequestContent":                   {"cross_app_access_resource_app"},
+	"UpdateConnectionRequestContent":                   {"cross_app_access_resource_app"},
+	"CreateClientRequestContent":                       {"identity_assertion_authorization_grant", "client_secret"},
+	"UpdateClientRequestContent":                       {"identity_assertion_authorization_grant"},
+	"CreateBrandingThemeRequestContent":                {"identifiers"},
+	"UpdateBrandingThemeRequestContent":                {"identifiers"},
+	"TenantSettingsFlags":                              {"use_scope_descriptions_for_consent", "require_pushed_authorization_requests", "enable_custom_domain_in_emails", "universal_login", "enable_legacy_logs_search_v2"},
+	"UpdateTenantSettingsRequestContent":               {"universal_login"},
+	"ClientTokenVaultPrivilegedAccessWithPublicKey":    {"grants"},
+	"ClientTokenVaultPrivilegedAccessWithCredentialId": {"grants"},
+	// The description has the response's type here, from which the secrets are
+	// missing.
+	"EventStreamWebhookBasicAuth":        {"password"},
+	"EventStreamWebhookBearerAuth":       {"token"},
+	"EventStreamWebhookCustomHeaderAuth": {"header_value"},
+}
+
 // correct changes the description where recordings prove it wrong.
 func (c *catalog) correct() {
 	for _, op := range undocumented {
 		c.operations = append(c.operations, op)
+	}
+	for name, properties := range accepted {
+		t := c.types[name]
+		if t == nil || t.Properties == nil {
+			continue
+		}
+		for _, p := range properties {
+			if t.Properties[p] == nil {
+				t.Properties[p] = &schema{}
+			}
+		}
+	}
+	if t := c.types["NetworkAclMatch"]; t != nil {
+		t.Properties["auth0_managed"] = &schema{Type: typeSet{"array"}, Items: &schema{Type: typeSet{"string"}}, Unique: true}
 	}
 }
 

@@ -188,7 +188,7 @@ func checkConnection(d doc) error {
 		return nil
 	}
 	for _, older := range []string{"requires_username", "validation"} {
-		if v, both := options[older]; both && v != nil {
+		if v, both := options[older]; both && v != nil && v != false {
 			return badRequest("Cannot set both options.attributes and options.%s", older)
 		}
 	}

@@ -1,6 +1,7 @@
 package auth0sim
 
 import (
+	"encoding/base64"
 	"encoding/hex"
 	"io"
 	"net/http"
@@ -256,7 +257,7 @@ func organizationHandlers() map[string]handler {
 		}),
 		"GET /organizations/{}/members": within(func(c *call) (answer, error) {
 			withRoles := strings.Contains(c.query.Get("fields"), "roles") && c.query.Get("include_fields") != "false"
-			return c.list(listing{family: "organizations/members", index: "organization_id", value: c.params[0], wrap: "members", checkpoint: true,
+			l := listing{family: "organizations/members", index: "organization_id", value: c.params[0], wrap: "members",
 				show: func(c *call, link doc) (any, error) {
 					v, err := userSummary(c, str(link, "user_id"))
 					if err != nil || !withRoles {
@@ -265,7 +266,11 @@ func organizationHandlers() map[string]handler {
 					roles, err := memberRoles(c, c.params[0], str(link, "user_id"))
 					v.(doc)["roles"] = roles
 					return v, err
-				}})
+				}}
+			if p := c.paging(50); p.checkpoint {
+				return memberPage(c, l, p)
+			}
+			return c.list(l)
 		}),
 		"POST /organizations/{}/members": within(func(c *call) (answer, error) {
 			for _, user := range toStrings(list(c.object(), "members")) {
@@ -279,7 +284,7 @@ func organizationHandlers() map[string]handler {
 					}
 					continue
 				}
-				if err := c.Put("organizations/members", key, doc{"organization_id": c.params[0], "user_id": user}); err != nil {
+				if err := c.Put("organizations/members", key, doc{"organization_id": c.params[0], "user_id": user, "added_at": c.Now().Format(memberTime)}); err != nil {
 					return answer{}, err
 				}
 				if err := c.Emit("organization.member.added", doc{"organization": doc{"id": c.params[0]}, "user": doc{"user_id": user}}, nil, nil); err != nil {
@@ -429,6 +434,31 @@ func organizationHandlers() map[string]handler {
 		}
 	}
 	return out
+}
+
+// memberTime is how the cursor of a list of members writes when one was added.
+const memberTime = "2006-01-02 15:04:05.000000MST"
+
+// memberPage pages members by when they were added. Unlike elsewhere, every
+// page that is not empty has a next one.
+func memberPage(c *call, l listing, p paging) (answer, error) {
+	after, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(p.from, "="))
+	if err != nil {
+		return answer{}, refuse(http.StatusBadRequest, "invalid_query_string", "The provided 'from' checkpoint is invalid.")
+	}
+	position := func(link doc) string { return str(link, "added_at") + "," + str(link, "user_id") }
+	l.where = func(link doc) bool { return position(link) > string(after) }
+	docs, err := c.selectDocs(l, 0, p.take)
+	if err != nil {
+		return answer{}, err
+	}
+	return c.items(l, docs, func(items []any) any {
+		out := doc{l.wrap: items}
+		if len(docs) > 0 {
+			out["next"] = base64.StdEncoding.EncodeToString([]byte(position(docs[len(docs)-1])))
+		}
+		return out
+	})
 }
 
 // organizationConnections serves the present and the older path of an

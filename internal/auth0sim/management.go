@@ -220,10 +220,30 @@ func (c *call) readBody(op *operation) error {
 	if c.body == nil && !op.Required {
 		return nil
 	}
-	if bad := c.server.validate.check(op.Body, c.body); bad != nil {
+	body := withoutNulls(op, c.body)
+	if cleared, isObject := body.(doc); isObject && len(cleared) == 0 && len(c.object()) > 0 {
+		return nil // it takes properties away and sets none
+	}
+	if bad := c.server.validate.check(op.Body, body); bad != nil {
 		return badRequest("Payload validation error: %s", bad)
 	}
 	return nil
+}
+
+// withoutNulls is a body as it is validated: in a PATCH, null takes a property
+// away, whatever type it has.
+func withoutNulls(op *operation, body any) any {
+	given, isObject := body.(doc)
+	if op.Method != http.MethodPatch || !isObject {
+		return body
+	}
+	out := make(doc, len(given))
+	for k, v := range given {
+		if v != nil {
+			out[k] = v
+		}
+	}
+	return out
 }
 
 // formBody reads an urlencoded body as the object that the operation declares.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -138,17 +139,20 @@ type Membership struct {
 	// BindIP is this process's address towards the others; every service but
 	// the frontend listens on it. Required, and not an unspecified address.
 	BindIP string
-	// Ports are the gRPC port of each service, and a gossip port for each at
-	// the same number plus GossipOffset. The other processes are expected to
-	// use the same numbers. Zero values take the stock ones: frontend as in
-	// Config.Frontend, history 7234, matching 7235, internal-frontend 7236,
-	// worker 7239.
+	// Ports are the gRPC ports of the services other than the frontend, whose
+	// port Config.Frontend says. 300 below each is the service's gossip port:
+	// 6933 for 7233. All processes of a cluster must use the same numbers.
+	// Default to the stock ones: history 7234, matching 7235,
+	// internal-frontend 7236, worker 7239.
 	Ports map[string]int
 }
 
-// gossipOffset separates a service's gossip port from its gRPC port, like the
-// stock 6933 and 7233 are.
+// gossipOffset is added to a service's gRPC port to find its gossip port.
 const gossipOffset = -300
+
+// maxGossipPort is the largest that Temporal's table of members can hold in
+// PostgreSQL, where the column is a signed 16-bit number.
+const maxGossipPort = 1<<15 - 1
 
 var stockPorts = map[string]int{
 	serviceHistory: 7234, serviceMatching: 7235, serviceInternalFrontend: 7236, serviceWorker: 7239,
@@ -232,6 +236,18 @@ func (c Config) withDefaults() (Config, error) {
 		}
 		if c.TLS == nil {
 			bad("membership without TLS: gossip and internode calls would be open to the network")
+		}
+		ports := map[string]int{serviceFrontend: int(front.Port())}
+		for _, name := range all {
+			if name != serviceFrontend {
+				ports[name] = m.port(name)
+			}
+		}
+		for _, name := range slices.Sorted(maps.Keys(ports)) {
+			// Port 0 would differ from process to process.
+			if gossip := ports[name] + gossipOffset; gossip < 1 || gossip > maxGossipPort {
+				bad("membership: port %d of %s is outside %d to %d", ports[name], name, 1-gossipOffset, maxGossipPort-gossipOffset)
+			}
 		}
 		if c.Persistence.Postgres == nil {
 			bad("membership on SQLite: several processes need PostgreSQL")

@@ -16,3 +16,6 @@ func ReleasePorts(s *Server) error { return releaseAll(s.ports) }
 
 // SQLite stamp, for tests that write another.
 const StampFormat = stampFormat
+
+// VisibilityVersion is the visibility schema's, as this server needs it.
+var VisibilityVersion = visibilitySchema.version

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -73,11 +74,16 @@ func (f *fatal) cause() error {
 	}
 }
 
-// expectedWarnings are said at every start of a server that is configured as
-// ours is on purpose; they would teach people to ignore the log.
-var expectedWarnings = []string{
-	"HTTP API port has not been set",
-	"Not using any authorizer and flag `--allow-no-auth` not detected",
+// expected tells records that a healthy server writes too, and that would teach
+// people to ignore its log.
+func expected(level slog.Level, msg string, tags []tag.Tag) bool {
+	if level == slog.LevelWarn && strings.HasPrefix(msg, "HTTP API port has not been set") {
+		return true // as it is configured, on purpose
+	}
+	// Someone hung up: a worker that stops, a caller that no longer waits.
+	return slices.ContainsFunc(tags, func(t tag.Tag) bool {
+		return t.Key() == "error" && fmt.Sprint(t.Value()) == context.Canceled.Error()
+	})
 }
 
 // serverLog carries Temporal's log into slog.
@@ -112,12 +118,8 @@ func (l *serverLog) say(level slog.Level, msg string, tags []tag.Tag) {
 	if level < l.level.Level() || !l.to.Enabled(context.Background(), level) {
 		return
 	}
-	if level == slog.LevelWarn {
-		for _, expected := range expectedWarnings {
-			if strings.HasPrefix(msg, expected) {
-				return
-			}
-		}
+	if level >= slog.LevelWarn && expected(level, msg, tags) {
+		return
 	}
 	l.to.Log(context.Background(), level, lowerFirst(msg), attrs(tags)...)
 }

@@ -1,6 +1,9 @@
 package daemon
 
 import (
+	"errors"
+	"syscall"
+
 	"github.com/tenonhq/tenon/internal/cluster"
 	"github.com/tenonhq/tenon/internal/config"
 	"github.com/tenonhq/tenon/internal/token"
@@ -21,9 +24,27 @@ func newCluster(d *Daemon) (*clusterPart, error) {
 		Logger:      d.log,
 	})
 	if err != nil {
-		return nil, err
+		return nil, explainCluster(err, d.dir.path)
 	}
 	return &clusterPart{server}, nil
+}
+
+// explainCluster says what to do about a cluster that cannot be built.
+func explainCluster(err error, dataDir string) error {
+	e := &config.Error{Problem: "the cluster cannot start", Err: err}
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		e.Hint = "choose another address with --address (port 0 takes a free one), or stop what listens there"
+	case errors.Is(err, syscall.EACCES):
+		e.Hint = "choose a port above 1023 with --address"
+	case errors.Is(err, cluster.ErrNewerDatabase):
+		e.Hint = "run the version of tenon that wrote it or a later one, or name another directory with --data-dir"
+	case errors.Is(err, cluster.ErrDatabaseInUse):
+		e.Hint = "stop the process that has it open, or name another directory with --data-dir"
+	default:
+		e.Hint = "see the log with --log-level debug; the data directory is " + dataDir
+	}
+	return e
 }
 
 func (c *clusterPart) endpoints(d *Daemon) *config.ClusterEndpoints {

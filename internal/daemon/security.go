@@ -2,8 +2,12 @@ package daemon
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"sync/atomic"
+	"time"
 
 	"github.com/tenonhq/tenon/internal/cluster/access"
 	"github.com/tenonhq/tenon/internal/cluster/access/audit"
@@ -19,7 +23,10 @@ type security struct {
 	issuer   *token.Issuer
 	verifier *token.Verifier
 	access   *access.Access
-	audit    *audit.Log
+	// handshakes is the audit log once it is open: handshakes are refused from
+	// other goroutines.
+	handshakes atomic.Pointer[audit.Log]
+	audit      *audit.Log
 	// recording is set once the audit log runs, which closes it at its end.
 	recording bool
 }
@@ -32,7 +39,7 @@ func newSecurity(ctx context.Context, d *Daemon) (*security, error) {
 	if d.cfg.Cluster != nil {
 		hosts = d.cfg.Cluster.Hosts
 	}
-	s.certs, err = pki.Open(pki.Config{Dir: d.dir.File("certs"), ExtraHosts: hosts, Now: d.cfg.Now, Logger: d.log})
+	s.certs, err = pki.Open(pki.Config{Dir: d.dir.File("certs"), ExtraHosts: hosts, Now: d.cfg.Now, Logger: d.log, OnRefused: s.refused})
 	if err != nil {
 		return nil, err
 	}
@@ -65,6 +72,7 @@ func newSecurity(ctx context.Context, d *Daemon) (*security, error) {
 	if err != nil {
 		return nil, fmt.Errorf("audit log: %w", err)
 	}
+	s.handshakes.Store(s.audit)
 	s.access, err = access.New(access.Config{
 		Verifier:           s.verifier,
 		Audit:              s.audit,
@@ -77,6 +85,31 @@ func newSecurity(ctx context.Context, d *Daemon) (*security, error) {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
+}
+
+// refused records a handshake that ended before there was a call to decide on.
+func (s *security) refused(r pki.Refusal) {
+	log := s.handshakes.Load()
+	if log == nil || r.Role == pki.HTTPS {
+		return // the simulator's own clients are not the cluster's callers
+	}
+	record := audit.Record{
+		Time:    time.Now(),
+		Verdict: audit.Unauthenticated,
+		API:     "tls/" + string(r.Role),
+		Peer:    r.RemoteAddr,
+		Reason:  r.Err.Error(),
+	}
+	if r.Peer != nil {
+		sum := sha256.Sum256(r.Peer.Raw)
+		record.Certificate = &audit.Certificate{
+			Fingerprint: hex.EncodeToString(sum[:]), Serial: r.Peer.SerialNumber.Text(16), Subject: r.Peer.Subject.String(),
+		}
+	}
+	// Append may wait a moment when the log is busy, which slows the refused
+	// caller down and nobody else. What cannot be recorded is counted and logged
+	// by the log itself; the handshake is refused either way.
+	_ = log.Append(record)
 }
 
 // run adds the clocks of certificates, tokens and access to the group.

@@ -137,6 +137,17 @@ type Step struct {
 	Before json.RawMessage `json:"before,omitempty"`
 }
 
+// Marks by which an engine recognises its objects, as keys of their metadata
+// (client_metadata, app_metadata, a connection's metadata). Manifests cannot set
+// keys that begin with "tenon".
+const (
+	// MarkName holds the name of the resource. Clients carry it, since Auth0 lets
+	// many have one name.
+	MarkName = "tenon"
+	// MarkRun holds the run that created the object.
+	MarkRun = "tenon_run"
+)
+
 // Change is one field that differs. Secret values are never in it.
 type Change struct {
 	Path   string `json:"path"`

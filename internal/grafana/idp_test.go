@@ -34,7 +34,7 @@ type idp struct {
 	email, password                  string
 	idClaims, userinfo               map[string]any
 	totpSecret                       string // "" until enrolled
-	mfa, consent                     bool
+	mfa                              bool
 	used                             map[string]bool // one-time codes
 
 	code, challenge, refresh string

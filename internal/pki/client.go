@@ -32,7 +32,8 @@ type ClientConfig struct {
 // Client is the client's side on a host that has no certs folder, only the
 // files it was given. It reads them again at each handshake, so that renewed
 // certificates and rolled authorities need no restart; a file that cannot be
-// read or does not fit keeps the last good one in force.
+// read or does not fit keeps the last good one in force. It knows of no
+// revocations: those are in the folder.
 type Client struct {
 	cfg ClientConfig
 
@@ -65,14 +66,14 @@ func OpenClient(cfg ClientConfig) (*Client, error) {
 	return c, nil
 }
 
-// TLS returns the configuration of a client, for gRPC and HTTPS alike.
+// TLS returns the configuration of a client, for gRPC and HTTPS alike; each
+// adds the protocols that it negotiates.
 func (c *Client) TLS() *tls.Config {
 	return &tls.Config{
 		Time:          c.cfg.Now,
 		ServerName:    c.cfg.ServerName,
 		MinVersion:    tls.VersionTLS12,
 		CipherSuites:  tls12Suites,
-		NextProtos:    []string{"h2", "http/1.1"},
 		Renegotiation: tls.RenegotiateNever,
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			c.mu.Lock()

@@ -88,6 +88,13 @@ func (l *revocationList) forget(now time.Time) {
 		}
 	}
 	l.Revoked = kept
+	retired := l.Retired[:0]
+	for _, a := range l.Retired {
+		if a.NotAfter.After(limit) { // nothing it signed can outlive it
+			retired = append(retired, a)
+		}
+	}
+	l.Retired = retired
 }
 
 // ensureCRL publishes a list that is missing, unreadable or at half its life.

@@ -11,15 +11,15 @@ import (
 
 // CertificateInfo describes a certificate for people and scripts.
 type CertificateInfo struct {
-	Name           string    `json:"name"`           // stem of its file, or the name it was issued for
-	Kind           string    `json:"kind"`           // authority, server, client, internode, or other
-	State          string    `json:"state"`          // of a root: signing, next, previous or trusted; else ok, expiring, expired or revoked
-	Subject        string    `json:"subject"`        // RFC 2253
-	Issuer         string    `json:"issuer"`         // RFC 2253
-	Serial         string    `json:"serial"`         // hexadecimal
-	DNS            []string  `json:"dns,omitempty"`  //
-	IPs            []string  `json:"ips,omitempty"`  //
-	URIs           []string  `json:"uris,omitempty"` //
+	Name           string    `json:"name"`    // stem of its file, or the name it was issued for
+	Kind           string    `json:"kind"`    // authority, server, client or internode
+	State          string    `json:"state"`   // of a root: signing, next or previous; else ok, expiring, expired or revoked
+	Subject        string    `json:"subject"` // RFC 2253
+	Issuer         string    `json:"issuer"`  // RFC 2253
+	Serial         string    `json:"serial"`  // hexadecimal
+	DNS            []string  `json:"dns,omitempty"`
+	IPs            []string  `json:"ips,omitempty"`
+	URIs           []string  `json:"uris,omitempty"`
 	NotBefore      time.Time `json:"notBefore"`
 	NotAfter       time.Time `json:"notAfter"`
 	Fingerprint    string    `json:"fingerprintSha256"` // of the DER encoding, hexadecimal

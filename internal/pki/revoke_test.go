@@ -140,6 +140,30 @@ func TestRevocationsAreForgottenAfterExpiry(t *testing.T) {
 	require.ErrorIs(t, s.CheckPeer(gone.Certificate), ErrPeerRefused, "expired")
 }
 
+func TestRetiredAuthoritiesAreForgottenAfterExpiry(t *testing.T) {
+	clk := newClock()
+	s := newStore(t, Config{Now: clk.Now, CALifetime: 100 * 24 * time.Hour})
+	old := issue(t, s, IssueRequest{Role: RoleWorker, Name: "old"})
+	clk.Advance(50 * 24 * time.Hour)
+	for _, step := range []Step{Prepare, Activate, Retire} {
+		_, err := s.RotateCA(t.Context(), CA, step, true)
+		require.NoError(t, err)
+	}
+	for _, tc := range []struct {
+		day, want int
+	}{{0, 1}, {49, 1}, {52, 0}} {
+		clk.mu.Lock()
+		clk.now = newClock().now.Add(time.Duration(50+tc.day) * 24 * time.Hour)
+		clk.mu.Unlock()
+		require.NoError(t, s.publish(CA))
+		list, err := s.loadRevocations()
+		require.NoError(t, err)
+		require.Len(t, list.Retired, tc.want, "day %d", tc.day)
+		require.NoError(t, s.Reload())
+		require.ErrorIs(t, s.CheckPeer(old.Certificate), ErrPeerRefused)
+	}
+}
+
 func TestParseCRLsRefuses(t *testing.T) {
 	s := newStore(t, Config{})
 	roots := readCerts(t, s, "ca.crt")

@@ -58,18 +58,18 @@ var (
 
 // Rotation is where an authority's roll is.
 type Rotation struct {
-	Authority Authority
-	Phase     Phase
-	Signing   CertificateInfo
-	Next      *CertificateInfo // the root that will sign, if prepared
-	Previous  []CertificateInfo
+	Authority Authority         `json:"authority"`
+	Phase     Phase             `json:"phase"`
+	Signing   CertificateInfo   `json:"signing"`
+	Next      *CertificateInfo  `json:"next,omitempty"` // the root that will sign, if prepared
+	Previous  []CertificateInfo `json:"previous,omitempty"`
 	// Outstanding are certificates of previous roots that are neither expired
 	// nor revoked nor replaced: each belongs to somebody who will be locked
 	// out by Retire.
-	Outstanding []Entry
+	Outstanding []Entry `json:"outstanding,omitempty"`
 	// NotBefore is when the next step may be taken without force, as far as
 	// time alone decides.
-	NotBefore time.Time
+	NotBefore time.Time `json:"notBefore,omitzero"`
 }
 
 // RotateLeaf makes one of the store's own certificates anew: temporal-server,

@@ -69,12 +69,18 @@ func TestRollUnderConcurrentHandshakes(t *testing.T) {
 			ctx, stop := context.WithCancel(t.Context())
 			var done sync.WaitGroup
 			var shaken atomic.Int64
+			tick := make(chan struct{}, 1)
 			for _, p := range pairs {
 				done.Go(func() {
 					for ctx.Err() == nil {
+						select {
+						case tick <- struct{}{}:
+						default:
+						}
 						_, serverErr, clientErr := handshake(p.server, p.client)
 						if err := errors.Join(serverErr, clientErr); err != nil {
 							t.Errorf("%s: %v", p.name, err)
+							stop()
 							return
 						}
 						shaken.Add(1)
@@ -83,8 +89,11 @@ func TestRollUnderConcurrentHandshakes(t *testing.T) {
 			}
 			// more waits until every pair had the chance to shake hands anew.
 			more := func() {
-				for goal := shaken.Load() + 10*int64(len(pairs)); shaken.Load() < goal && !t.Failed(); {
-					time.Sleep(time.Millisecond) // the handshakes are real; there is nothing to signal their number
+				for goal := shaken.Load() + 10*int64(len(pairs)); shaken.Load() < goal && ctx.Err() == nil; {
+					select {
+					case <-tick:
+					case <-ctx.Done():
+					}
 				}
 			}
 			// Processes notice in any order.

@@ -79,6 +79,18 @@ func (s *Store) maintain(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// settled reports whether the keys of the authorities are in order, which only
+// looking at them tells.
+func (s *Store) settled() bool {
+	for _, name := range authorities {
+		a, err := s.loadAuthority(name)
+		if err != nil || a.active.cert != a.roots[0] {
+			return false
+		}
+	}
+	return true
+}
+
 // due reports whether something is to be signed, judging from what was read.
 func (s *Store) due() bool {
 	snap := s.snap.Load()

@@ -141,6 +141,9 @@ func (s *Store) init(ctx context.Context) error {
 	if err := s.makeDir(); err != nil {
 		return err
 	}
+	if s.complete() {
+		return nil
+	}
 	unlock, err := s.lock(ctx)
 	if err != nil {
 		return err
@@ -175,6 +178,27 @@ func (s *Store) init(ctx context.Context) error {
 		}
 	}
 	return errors.Join(s.refresh()...)
+}
+
+// complete reports whether Init has nothing to do, so that a folder mounted
+// read-only, with certificates from elsewhere, can be served from.
+func (s *Store) complete() bool {
+	if len(s.refresh()) > 0 {
+		return false
+	}
+	snap := s.snap.Load()
+	for _, name := range authorities {
+		if snap.roots[name] == nil {
+			return false
+		}
+	}
+	for _, spec := range s.leaves() {
+		if snap.leaves[spec.stem] == nil {
+			return false
+		}
+	}
+	left, err := filepath.Glob(s.path(tempPrefix + "*"))
+	return err == nil && len(left) == 0 && snap.revoked.loaded && s.settled() && !s.due()
 }
 
 // makeDir creates the folder, and closes one that others may look into.

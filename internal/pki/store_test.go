@@ -100,6 +100,18 @@ func TestInitTwiceChangesNothing(t *testing.T) {
 	require.Equal(t, s.Show(), again.Show())
 }
 
+// What is complete needs no writing: a folder may be mounted read-only.
+func TestInitOfACompleteFolderWritesNothing(t *testing.T) {
+	s := newStore(t, Config{})
+	unlock := hold(t, s)
+	defer unlock()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	again := openStore(t, Config{Dir: s.cfg.Dir})
+	require.NoError(t, again.Init(ctx))
+	requireHandshake(t, again.ServerTLS(Frontend), again.ClientTLS(""))
+}
+
 func contents(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	out := map[string]string{}

@@ -157,14 +157,13 @@ func (s *Store) watchHandshake(role ServerRole, hello *tls.ClientHelloInfo, cfg 
 // HTTPS server: it shows temporal-client.crt if asked for a certificate, and
 // accepts servers whose certificate names serverName, a DNS name or an IP
 // address, by the roots of each moment. An empty serverName means ServerName,
-// which every server certificate of the store carries.
+// which every server certificate of the store carries. gRPC and net/http each
+// add the protocols that they negotiate.
 func (s *Store) ClientTLS(serverName string) *tls.Config {
 	if serverName == "" {
 		serverName = ServerName
 	}
-	cfg := s.clientConfig(CA, ClientLeaf, serverName)
-	cfg.NextProtos = []string{"h2", "http/1.1"}
-	return cfg
+	return s.clientConfig(CA, ClientLeaf, serverName)
 }
 
 // InternodeClientTLS returns the configuration with which the cluster's

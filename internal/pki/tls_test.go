@@ -89,6 +89,7 @@ func TestHandshakes(t *testing.T) {
 				requireRefused(t, s.ServerTLS(tc.role), tc.client, tc.refused)
 				return
 			}
+			tc.client.NextProtos = []string{"h2"}
 			state := requireHandshake(t, s.ServerTLS(tc.role), tc.client)
 			require.Equal(t, "h2", state.NegotiatedProtocol)
 		})
@@ -344,12 +345,14 @@ func TestHTTPS(t *testing.T) {
 	srv.EnableHTTP2 = true
 	srv.StartTLS()
 	defer srv.Close()
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: s.ClientTLS("127.0.0.1"), ForceAttemptHTTP2: true}}
-	defer client.CloseIdleConnections()
-	resp, err := client.Get(srv.URL)
-	require.NoError(t, err)
-	defer resp.Body.Close()
-	require.Equal(t, "HTTP/2.0", resp.Proto)
+	for proto, h2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2.0": true} {
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: s.ClientTLS("127.0.0.1"), ForceAttemptHTTP2: h2}}
+		defer client.CloseIdleConnections()
+		resp, err := client.Get(srv.URL)
+		require.NoError(t, err)
+		resp.Body.Close()
+		require.Equal(t, proto, resp.Proto)
+	}
 
 	// A stock client with ca.crt alone, such as curl.
 	text, err := os.ReadFile(s.path("ca.crt"))
@@ -358,7 +361,7 @@ func TestHTTPS(t *testing.T) {
 	require.True(t, pool.AppendCertsFromPEM(text))
 	stock := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
 	defer stock.CloseIdleConnections()
-	resp, err = stock.Get(srv.URL)
+	resp, err := stock.Get(srv.URL)
 	require.NoError(t, err)
 	resp.Body.Close()
 }

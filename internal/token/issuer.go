@@ -32,7 +32,7 @@ type IssuerConfig struct {
 	Issuer string
 	// Audience is the "aud" of its tokens. Defaults to "temporal".
 	Audience string
-	// MaxTTL is the longest life of a token. Defaults to 90 days.
+	// MaxTTL is the longest life of a token. Defaults to 90 days; at most 365.
 	MaxTTL time.Duration
 	// TokenTTL is the life of the three tokens in Dir. They are renewed after two
 	// thirds of it. Defaults to 24 h.
@@ -72,7 +72,9 @@ func OpenIssuer(cfg IssuerConfig) (*Issuer, error) {
 	if cfg.Audience == "" {
 		cfg.Audience = "temporal"
 	}
-	cfg.MaxTTL = or(cfg.MaxTTL, DefaultMaxLifetime)
+	if cfg.MaxTTL = or(cfg.MaxTTL, DefaultMaxLifetime); cfg.MaxTTL > 365*24*time.Hour {
+		return nil, fmt.Errorf("token issuer: longest life %s is more than a year", cfg.MaxTTL)
+	}
 	cfg.TokenTTL = min(or(cfg.TokenTTL, 24*time.Hour), cfg.MaxTTL)
 	cfg.WatchInterval = or(cfg.WatchInterval, time.Second)
 	if cfg.WatchInterval > 5*time.Second {
@@ -343,7 +345,7 @@ func (i *Issuer) read(payload []byte, s *signer) (*Claims, error) {
 // and within WatchInterval in others.
 func (i *Issuer) Revoke(_ context.Context, id, reason string) error {
 	now := i.cfg.Now().UTC()
-	r := Revocation{TokenID: id, RevokedAt: now, Reason: reason, Forget: now.Add(i.cfg.MaxTTL + time.Hour)}
+	r := Revocation{TokenID: id, RevokedAt: now, Reason: reason, Forget: now.Add(longestLifetime)}
 	if err := i.revocations.add(r, now); err != nil {
 		return fmt.Errorf("revoke token: %w", err)
 	}
@@ -357,7 +359,7 @@ func (i *Issuer) RevokeSubject(_ context.Context, subject string, before time.Ti
 	if before.IsZero() {
 		before = now
 	}
-	r := Revocation{Subject: subject, Before: before.UTC(), RevokedAt: now, Reason: reason, Forget: before.Add(i.cfg.MaxTTL + time.Hour).UTC()}
+	r := Revocation{Subject: subject, Before: before.UTC(), RevokedAt: now, Reason: reason, Forget: before.Add(longestLifetime).UTC()}
 	if err := i.revocations.add(r, now); err != nil {
 		return fmt.Errorf("revoke tokens: %w", err)
 	}

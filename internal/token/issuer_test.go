@@ -319,7 +319,7 @@ func TestRevokeByIDAndBySubject(t *testing.T) {
 	require.Equal(t, "lost laptop", list[0].Reason)
 
 	// Forgotten when nothing that it concerns can be alive.
-	c.add(100 * 24 * time.Hour)
+	c.add(367 * 24 * time.Hour)
 	require.NoError(t, i.Revoke(ctx, "x", ""))
 	require.Len(t, i.Revocations().List(), 1)
 }

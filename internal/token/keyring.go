@@ -16,12 +16,16 @@ type keyring struct {
 	log     *slog.Logger
 	changed func()
 	set     atomic.Pointer[KeySet]
+	waiting atomic.Int32 // callers with an unknown key
 
 	mu        sync.Mutex // one fetch at a time
 	lastTry   time.Time
 	lastGood  time.Time
 	lastError error
 }
+
+// maxWaiting bounds the callers that wait for a fetch at once.
+const maxWaiting = 256
 
 // find returns the keys that may verify a signature. It fetches the set if
 // there is none or the key is unknown, at most once in the source's interval.
@@ -30,6 +34,11 @@ func (r *keyring) find(ctx context.Context, id, alg string, now time.Time) (keys
 		if keys, known = set.find(id, alg, now); known {
 			return keys, true
 		}
+	}
+	// While a slow provider is asked, tokens with unknown keys must not pile up.
+	defer r.waiting.Add(-1)
+	if r.waiting.Add(1) > maxWaiting {
+		return nil, false
 	}
 	_, unknownKey := r.source.Intervals()
 	// The error is logged by fetch; what matters here is the set that stands.

@@ -62,7 +62,8 @@ func keysJSON(t testing.TB, set *KeySet) string {
 func TestURLSource(t *testing.T) {
 	a := newAuthority(t, newClock(), "RS256", "ES256")
 	p := newProvider(t)
-	p.serve(keysJSON(t, a.set.set))
+	good := keysJSON(t, a.set.set)
+	p.serve(good)
 	source, err := OpenURL(URLConfig{URL: p.URL + "/keys", RootCAs: p.roots()})
 	require.NoError(t, err)
 	set, err := source.Keys(context.Background())
@@ -79,10 +80,16 @@ func TestURLSource(t *testing.T) {
 		},
 		"garbage": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "\x00") },
 		"too large": func(w http.ResponseWriter, _ *http.Request) {
-			fmt.Fprint(w, `{"x":"`+strings.Repeat("a", 300<<10)+`","keys":[]}`)
+			fmt.Fprint(w, strings.TrimSuffix(good, "}")+`,"x":"`+strings.Repeat("a", 300<<10)+`"}`)
 		},
 		"redirect": func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, "http://127.0.0.1:1/keys", http.StatusFound)
+
+			if r.URL.Path == "/else" {
+				fmt.Fprint(w, good)
+				return
+			}
+			http.Redirect(w, r, "/else", http.StatusFound)
+
 		},
 	} {
 		p.answer.Store(answer)

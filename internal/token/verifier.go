@@ -92,9 +92,13 @@ type IssuerTrust struct {
 	// RequireType refuses tokens whose header does not say "at+jwt" (RFC 9068).
 	// Defaults to false: then ID tokens are recognised by their claims.
 	RequireType bool
-	// MaxLifetime is the longest time from "iat" to "exp". Defaults to 90 days.
+	// MaxLifetime is the longest time from "iat" to "exp". Defaults to 90 days; at
+	// most a year, which is how long revocations are remembered.
 	MaxLifetime time.Duration
 }
+
+// longestLifetime bounds every token: revocations are forgotten after it.
+const longestLifetime = 366 * 24 * time.Hour
 
 // VerifierConfig configures a Verifier.
 type VerifierConfig struct {
@@ -191,7 +195,9 @@ func (v *Verifier) newTrust(it IssuerTrust) (*trust, error) {
 	if it.IDClaim == "" {
 		it.IDClaim = "jti"
 	}
-	it.MaxLifetime = or(it.MaxLifetime, DefaultMaxLifetime)
+	if it.MaxLifetime = or(it.MaxLifetime, DefaultMaxLifetime); it.MaxLifetime > longestLifetime {
+		problems = append(problems, fmt.Errorf("maximum lifetime %s is more than a year", it.MaxLifetime))
+	}
 	if err := errors.Join(problems...); err != nil {
 		return nil, err
 	}

@@ -69,7 +69,7 @@ func (a *Activities) prove(ctx context.Context, in GrafanaInput) ([]string, erro
 		return nil, err
 	case !isRedirect(status) || location == nil:
 		return nil, &proofError{fmt.Sprintf("the authorization endpoint answers %d to the client and its callback, not with a login page", status)}
-	case location.Scheme+"://"+location.Host != "https://"+in.Tenant:
+	case location.Scheme+"://"+location.Host != "https://"+in.Tenant, refuses(location):
 		return nil, &proofError{fmt.Sprintf("the authorization endpoint refuses the client: %s", location.Query().Get("error"))}
 	}
 	proof = append(proof, "the client is sent to the login page with the callback "+s.Callback())
@@ -80,12 +80,18 @@ func (a *Activities) prove(ctx context.Context, in GrafanaInput) ([]string, erro
 	switch {
 	case err != nil:
 		return nil, err
-	case isRedirect(status) && (location == nil || !strings.HasPrefix(location.Path, "/error") && !location.Query().Has("error")):
+	case isRedirect(status) && (location == nil || !refuses(location)):
 		return nil, &proofError{"the client accepts a callback that was not registered: " + other}
 	case isRedirect(status) && strings.HasPrefix(location.String(), other):
 		return nil, &proofError{"the tenant redirects to a callback that was not registered: " + other}
 	}
 	return append(proof, "a callback that is not registered is refused"), nil
+}
+
+// refuses reports whether a redirect leads to an error page, the tenant's own or
+// one that the tenant's settings name.
+func refuses(location *url.URL) bool {
+	return strings.HasPrefix(location.Path, "/error") || location.Query().Has("error")
 }
 
 func isRedirect(status int) bool { return status == http.StatusFound || status == http.StatusSeeOther }

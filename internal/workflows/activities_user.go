@@ -45,7 +45,9 @@ func (a *Activities) CreateTickets(ctx context.Context, in TicketsInput) (*Ticke
 	ctx, stop := beat(ctx)
 	defer stop()
 	request := auth0.TicketRequest{UserID: in.UserID, ResultURL: in.ResultURL, TTL: time.Duration(in.TTLSeconds) * time.Second}
-	var tickets Tickets
+	// Before the calls, so that it is never later than the tenant's own reckoning.
+	expires := a.Now().UTC().Add(request.TTL).Truncate(time.Second)
+	tickets := Tickets{ExpiresAt: &expires}
 	if in.Verification {
 		link, err := tenant.VerificationTicket(ctx, request)
 		if err != nil {

@@ -28,8 +28,7 @@ type fakeEngine struct {
 	onApply  func(engine.Step) error
 	after    func(engine.Step) error
 	onRevert func(engine.Step) error
-	// order says what a kind's steps wait for.
-	secrets secret.Store
+	secrets  secret.Store
 }
 
 type fakeObject struct {
@@ -154,12 +153,6 @@ func (e *fakeEngine) keys() []string {
 	}
 	slices.Sort(keys)
 	return keys
-}
-
-func (e *fakeEngine) did(call string) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return slices.Contains(e.calls, call)
 }
 
 // fakeTenant answers what activities ask of a tenant.

@@ -35,7 +35,7 @@ const (
 // its activity over. It is short enough that a killed worker's step goes on within
 // seconds, and long enough that a worker on a busy machine is not taken for
 // dead: two workers on one step is what idempotency by name protects least.
-const heartbeatTimeout = 10 * time.Second
+const heartbeatTimeout = 5 * time.Second
 
 // policies is the one table of retries and timeouts. Errors that will not heal
 // end the attempts whatever it says: activities return them as non-retryable.

@@ -1,5 +1,7 @@
 package workflows
 
+import "time"
+
 // CredentialCheck compares the scopes that the worker's credentials have with
 // those that Tenon uses.
 type CredentialCheck struct {
@@ -69,6 +71,8 @@ type Tickets struct {
 	Verification string `json:"verification,omitempty"`
 	Password     string `json:"password,omitempty"`
 	MFA          string `json:"mfa,omitempty"`
+	// ExpiresAt is when the first two stop working.
+	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
 }
 
 // OnboardingResult is the result of OnboardingWorkflow.

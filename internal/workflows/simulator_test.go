@@ -10,12 +10,15 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,6 +43,31 @@ type simulated struct {
 	web    *http.Client
 	pool   *auth0.Pool
 	act    *workflows.Activities
+	// fault, if not nil, may answer a request in the tenant's place.
+	fault func(*http.Request) *http.Response
+}
+
+type faulty struct {
+	s    *simulated
+	next http.RoundTripper
+}
+
+func (f faulty) RoundTrip(r *http.Request) (*http.Response, error) {
+	if f.s.fault != nil {
+		if res := f.s.fault(r); res != nil {
+			return res, nil
+		}
+	}
+	return f.next.RoundTrip(r)
+}
+
+// refusal is the Management API's answer to a request that it refuses.
+func refusal(r *http.Request, status int, message string) *http.Response {
+	body := fmt.Sprintf(`{"statusCode":%d,"error":%q,"message":%q}`, status, http.StatusText(status), message)
+	return &http.Response{
+		StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r, ContentLength: int64(len(body)),
+		Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body)),
+	}
 }
 
 // simulate starts an empty tenant in memory.
@@ -70,6 +98,7 @@ func simulate(t *testing.T) *simulated {
 	s.pool, err = auth0.New(auth0.Config{
 		Tenants: map[string]auth0.Tenant{s.domain: {ClientID: sim.ClientID(), ClientSecret: "test:management", CAFile: ca}},
 		Secrets: secrets,
+		Wrap:    func(_ string, next http.RoundTripper) http.RoundTripper { return faulty{s, next} },
 	})
 	require.NoError(t, err)
 	e, err := direct.New(direct.Config{Tenants: s.pool, Secrets: secrets, SecretRef: testRef})
@@ -102,6 +131,7 @@ func certificate(t *testing.T) (tls.Certificate, string) {
 func (s *simulated) run(workflow, input any, interceptors ...interceptor.WorkerInterceptor) *testsuite.TestWorkflowEnvironment {
 	s.t.Helper()
 	suite := &testsuite.WorkflowTestSuite{}
+	suite.SetLogger(quiet{})
 	env := suite.NewTestWorkflowEnvironment()
 	env.SetTestTimeout(time.Minute)
 	env.SetWorkerOptions(worker.Options{Interceptors: interceptors})
@@ -264,18 +294,35 @@ func TestRoleAssignmentFails(t *testing.T) {
 	s := simulate(t)
 	env := s.run(workflows.Auth0TenantSetupWorkflow, workflows.TenantSetupInput{Tenant: s.domain})
 	require.NoError(t, env.GetWorkflowError())
-	for name, interceptors := range map[string][]interceptor.WorkerInterceptor{"once": nil, "undone twice": {&twice{}}} {
+	refuse := func(r *http.Request) *http.Response {
+		if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/roles") && strings.Contains(r.URL.Path, "/users/") {
+			return refusal(r, http.StatusBadRequest, "The user has too many roles.")
+		}
+		return nil
+	}
+	for name, c := range map[string]struct {
+		roles        []string
+		fault        func(*http.Request) *http.Response
+		interceptors []interceptor.WorkerInterceptor
+		want         string
+	}{
+		"refused by the tenant": {roles: []string{"admin"}, fault: refuse, want: "too many roles"},
+		"unknown role":          {roles: []string{"admin", "no-such-role"}, want: "no-such-role"},
+		"undone twice":          {roles: []string{"admin"}, fault: refuse, interceptors: []interceptor.WorkerInterceptor{&twice{}}, want: "too many roles"},
+	} {
 		t.Run(name, func(t *testing.T) {
+			s.fault = c.fault
 			env := s.run(workflows.UserRegistrationWorkflow,
-				workflows.UserInput{Tenant: s.domain, Email: "ada@example.com", Roles: []string{"admin", "no-such-role"}}, interceptors...)
+				workflows.UserInput{Tenant: s.domain, Email: "ada@example.com", Roles: c.roles}, c.interceptors...)
+			s.fault = nil
 			err := env.GetWorkflowError()
-			require.ErrorContains(t, err, "no-such-role")
+			require.ErrorContains(t, err, c.want)
 			f, ok := workflows.FailureOf(err)
 			require.True(t, ok, "%v", err)
 			require.Equal(t, "roles", f.Step)
 			require.Empty(t, f.NotUndone)
-			if name == "once" { // the second undo finds nothing left to do
-				require.Equal(t, []workflows.Undone{{Step: "Auth0User/ada@example.com", What: "deleted Auth0User/ada@example.com"}}, f.Undone)
+			if c.interceptors == nil { // the second undo finds nothing left to do
+				require.Contains(t, f.Undone, workflows.Undone{Step: "Auth0User/ada@example.com", What: "deleted Auth0User/ada@example.com"})
 			}
 			require.Zero(t, s.count("users", "email", "ada@example.com"))
 		})

@@ -17,6 +17,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
@@ -98,6 +99,7 @@ func newWorld(t *testing.T) *world {
 // reset gives a new environment over the same world, as a second run has.
 func (w *world) reset() {
 	suite := &testsuite.WorkflowTestSuite{}
+	suite.SetLogger(quiet{})
 	w.TestWorkflowEnvironment = suite.NewTestWorkflowEnvironment()
 	w.SetTestTimeout(20 * time.Second)
 	w.spy = &spyConverter{DataConverter: converter.GetDefaultDataConverter()}
@@ -377,6 +379,9 @@ func TestWebAppProofFails(t *testing.T) {
 		"client refused": {func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusForbidden) }, "answers 403"},
 		"any callback": {func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, "/u/login", http.StatusFound) },
 			"accepts a callback that was not registered"},
+		"error page": {func(rw http.ResponseWriter, r *http.Request) {
+			http.Redirect(rw, r, "/error?error=invalid_request", http.StatusFound)
+		}, "refuses the client: invalid_request"},
 		"error to the callback": {func(rw http.ResponseWriter, r *http.Request) {
 			http.Redirect(rw, r, r.URL.Query().Get("redirect_uri")+"?error=unauthorized_client", http.StatusFound)
 		}, "refuses the client: unauthorized_client"},
@@ -412,6 +417,73 @@ func TestPushNeedsAConfiguredGrafana(t *testing.T) {
 	require.NotContains(t, w.engine.keys(), "Auth0Client/grafana")
 }
 
+// pushTarget is a world whose worker has a token for a Grafana, which answers PUT
+// with the status.
+func pushTarget(t *testing.T, status int) (w *world, in workflows.WebAppInput, record *map[string]any) {
+	t.Helper()
+	w = newWorld(t)
+	record = &map[string]any{}
+	server := httptest.NewTLSServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		require.Equal(t, "Bearer s3cr3t-token", r.Header.Get("Authorization"))
+		if r.Method == http.MethodPut {
+			if status == http.StatusNoContent {
+				var body struct {
+					Settings map[string]any `json:"settings"`
+				}
+				require.NoError(t, json.NewDecoder(r.Body).Decode(&body))
+				*record = body.Settings
+			}
+			rw.WriteHeader(status)
+			return
+		}
+		require.NoError(t, json.NewEncoder(rw).Encode(map[string]any{"settings": *record}))
+	}))
+	t.Cleanup(server.Close)
+	tenant := w.act.HTTP("")
+	w.act.HTTP = func(address string) *http.Client {
+		if address == server.URL {
+			return server.Client()
+		}
+		return tenant
+	}
+	w.login = func(rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("redirect_uri") != server.URL+"/login/generic_oauth" {
+			rw.WriteHeader(http.StatusForbidden)
+			return
+		}
+		http.Redirect(rw, r, "/u/login", http.StatusFound)
+	}
+	require.NoError(t, w.store.Put(t.Context(), "grafana", secret.New("s3cr3t-token")))
+	w.act.Grafanas = map[string]workflows.GrafanaTarget{server.URL: {Token: "test:grafana"}}
+	in = w.app()
+	in.URL, in.Push = server.URL, true
+	w.reset()
+	return w, in, record
+}
+
+func TestPush(t *testing.T) {
+	w, in, record := pushTarget(t, http.StatusNoContent)
+	w.ExecuteWorkflow(workflows.WebAppRegistrationWorkflow, in)
+	require.NoError(t, w.GetWorkflowError())
+	var result workflows.WebAppResult
+	require.NoError(t, w.GetWorkflowResult(&result))
+	require.Equal(t, in.URL, result.Settings.PushedTo)
+	require.Equal(t, "abc123", (*record)["clientId"])
+	require.Equal(t, "s3cr3t-client", (*record)["clientSecret"])
+	w.requireNoSecrets()
+}
+
+func TestPushRefused(t *testing.T) {
+	w, in, _ := pushTarget(t, http.StatusForbidden)
+	w.ExecuteWorkflow(workflows.WebAppRegistrationWorkflow, in)
+	f := w.failure()
+	require.Equal(t, workflows.ErrorGrafana, workflows.ErrorType(w.GetWorkflowError()))
+	require.ErrorContains(t, w.GetWorkflowError(), "settings:write")
+	require.Len(t, f.Undone, 2)
+	require.NotContains(t, w.engine.keys(), "Auth0Client/grafana")
+	w.requireNoSecrets()
+}
+
 func TestUser(t *testing.T) {
 	w := newWorld(t)
 	w.ExecuteWorkflow(workflows.UserRegistrationWorkflow, w.user())
@@ -420,6 +492,7 @@ func TestUser(t *testing.T) {
 	require.NoError(t, w.GetWorkflowResult(&result))
 	require.Equal(t, "auth0|1", result.UserID)
 	require.Equal(t, []string{"apply create Auth0User/ada@example.com", "apply update Auth0User/ada@example.com"}, w.engine.calls)
+	require.WithinDuration(t, time.Now().Add(24*time.Hour), *result.Tickets.ExpiresAt, time.Minute)
 	for _, ref := range []string{result.Tickets.Verification, result.Tickets.Password, result.Tickets.MFA} {
 		value, err := w.act.Secrets.Get(t.Context(), secret.Ref(ref))
 		require.NoError(t, err)
@@ -631,4 +704,44 @@ func TestDotenvRef(t *testing.T) {
 	require.Regexp(t, `^dotenv:ACME_EU_AUTH0_COM_GRAFANA_CLIENT_SECRET_[0-9A-F]{8}$`, ref)
 	require.NotEqual(t, ref, workflows.DotenvRef("acme.eu.auth0.com", engine.Key{Kind: v1.KindClient, Name: "Grafana"}, "client_secret"))
 	require.Regexp(t, `^dotenv:_127_0_0_1_4430_`, workflows.DotenvRef("127.0.0.1:4430", key, "client_secret"))
+}
+
+// Cancelling an onboarding cancels the part that runs, which undoes itself.
+func TestCancelOnboarding(t *testing.T) {
+	w := newWorld(t)
+	w.tenant.onTicket = func(string) error {
+		w.CancelWorkflow()
+		return &auth0.Error{Class: auth0.Unavailable, Operation: "create ticket"}
+	}
+	w.ExecuteWorkflow(workflows.OnboardingWorkflow, workflows.OnboardingInput{
+		Tenant: w.domain, App: workflows.WebAppInput{Name: "grafana", URL: "https://grafana.test"},
+		User: workflows.UserInput{Email: "ada@example.com", Roles: []string{"admin"}},
+	})
+	err := w.GetWorkflowError()
+	var cancelled *temporal.CanceledError
+	require.ErrorAs(t, err, &cancelled)
+	f, ok := workflows.FailureOf(err)
+	require.True(t, ok)
+	require.Equal(t, workflows.TypeOnboarding, f.Workflow)
+	require.Equal(t, "user", f.Step)
+	require.Contains(t, f.Undone, workflows.Undone{Step: "Auth0User/ada@example.com", What: "deleted Auth0User/ada@example.com"})
+	require.NotContains(t, w.engine.keys(), "Auth0User/ada@example.com")
+}
+
+// The table has a row for every activity, and no row lets a dead worker's step
+// wait for its whole time.
+func TestPolicies(t *testing.T) {
+	w := newWorld(t)
+	seen := map[string]bool{}
+	w.SetOnActivityStartedListener(func(info *activity.Info, _ context.Context, _ converter.EncodedValues) {
+		seen[info.ActivityType.Name] = true
+		require.Equal(t, 10*time.Second, info.HeartbeatTimeout, info.ActivityType.Name)
+		require.LessOrEqual(t, info.Deadline.Sub(info.StartedTime), 10*time.Minute+time.Second)
+	})
+	w.ExecuteWorkflow(workflows.OnboardingWorkflow, workflows.OnboardingInput{
+		Tenant: w.domain, App: workflows.WebAppInput{Name: "grafana", URL: "https://grafana.test"},
+		User: workflows.UserInput{Email: "ada@example.com", Roles: []string{"admin"}},
+	})
+	require.NoError(t, w.GetWorkflowError())
+	require.Len(t, seen, 7)
 }

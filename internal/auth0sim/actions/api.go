@@ -80,6 +80,11 @@ func (e *execution) inspect(v goja.Value) string {
 	return v.String()
 }
 
+// nodeError is an error in the words that Actions get from Node and Auth0.
+type nodeError string
+
+func (e nodeError) Error() string { return string(e) }
+
 // require explains itself as Node does. Nothing outside the Action exists, so
 // no module of npm can be loaded.
 func (e *execution) require(call goja.FunctionCall) goja.Value {
@@ -87,7 +92,7 @@ func (e *execution) require(call goja.FunctionCall) goja.Value {
 	if name == "crypto" {
 		return e.crypto()
 	}
-	panic(e.vm.NewGoError(fmt.Errorf("Cannot find module '%s'", name))) //nolint:staticcheck // Node's words
+	panic(e.vm.NewGoError(nodeError("Cannot find module '" + name + "'"))) // Node's words
 }
 
 func (e *execution) globals(l *loop) error {

@@ -3,7 +3,7 @@ package actions
 import (
 	"bytes"
 	"crypto/hmac"
-	"crypto/sha1" //nolint:gosec // Actions may need it to talk to others
+	"crypto/sha1" // Actions may need it to talk to others
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/base64"
@@ -60,7 +60,7 @@ func (e *execution) algorithm(name goja.Value) func() hash.Hash {
 	case "sha512":
 		return sha512.New
 	}
-	panic(e.vm.NewGoError(fmt.Errorf("Digest method not supported: %s", name))) //nolint:staticcheck // Node's words
+	panic(e.vm.NewGoError(nodeError("Digest method not supported: " + name.String()))) // Node's words
 }
 
 func (e *execution) digest(h hash.Hash) *goja.Object {
@@ -149,7 +149,7 @@ func (e *execution) validateToken(c goja.FunctionCall) goja.Value {
 		}
 	}
 	if text == "" {
-		panic(e.vm.NewGoError(fmt.Errorf("There is no parameter called '%s' available in either the POST body or query string.", name))) //nolint:staticcheck // Auth0's words
+		panic(e.vm.NewGoError(nodeError("There is no parameter called '" + name + "' available in either the POST body or query string."))) // Auth0's words
 	}
 	t, err := jwt.Parse([]byte(text), jwt.WithKey(jwa.HS256(), []byte(option(opts, "secret").String())),
 		jwt.WithClock(jwt.ClockFunc(e.runner.cfg.Now)), jwt.WithRequiredClaim("exp"))

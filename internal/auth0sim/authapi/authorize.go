@@ -184,7 +184,7 @@ func (a *authRequest) responseMode(mode string) error {
 	}
 	switch mode {
 	case "":
-	case "fragment", "form_post":
+	case "fragment", "form_post", "web_message":
 		a.ResponseMode = mode
 	case "query":
 		if front {
@@ -268,7 +268,7 @@ func registered(patterns []string, address string, bare bool) bool {
 	address = strip(address)
 	return slices.ContainsFunc(patterns, func(p string) bool {
 		p = strip(p)
-		return p == address || bare && strings.TrimSuffix(p, "/") == strings.TrimSuffix(address, "/") || wildcard(p, address)
+		return p == address && !strings.Contains(p, "*") || bare && strings.TrimSuffix(p, "/") == strings.TrimSuffix(address, "/") || wildcard(p, address)
 	})
 }
 
@@ -293,7 +293,7 @@ func (c *call) startLogin(client Doc, req authRequest) error {
 	t := &transaction{Request: req, ClientID: req.ClientID, Browser: digest(c.browser())}
 	err := c.update(func(tx *state.Tx) error {
 		if req.Audience != "" && !c.userinfoAudience(req.Audience) {
-			if _, ok, err := tx.FindOne("resource-servers", "identifier", req.Audience); err != nil || !ok {
+			if _, ok, err := c.resourceServer(tx, req.Audience); err != nil || !ok {
 				return errors.Join(err, req.fail("access_denied", "Service not found: "+req.Audience))
 			}
 		}
@@ -304,7 +304,10 @@ func (c *call) startLogin(client Doc, req authRequest) error {
 		if err != nil {
 			return err
 		}
-		if s != nil && !req.prompts("login") && !req.prompts("select_account") && c.freshEnough(s, req) {
+		// An invitation is for one address: whoever else is signed in here must
+		// get the chance to sign in as the invited one.
+		invitedOther := t.Invitation != "" && lower(str(user, "email")) != lower(t.Request.LoginHint)
+		if s != nil && !req.prompts("login") && !req.prompts("select_account") && !invitedOther && c.freshEnough(s, req) {
 			t.resume(s, user)
 		}
 		if err := purge(tx, "oauth/transactions", "id"); err != nil {
@@ -336,6 +339,8 @@ func (c *call) answer(req authRequest, values url.Values) error {
 	switch req.ResponseMode {
 	case "form_post":
 		return c.formPost(req.RedirectURI, values)
+	case "web_message":
+		return c.webMessage(req, values)
 	case "fragment":
 		c.redirect(req.RedirectURI + "#" + values.Encode())
 	default:

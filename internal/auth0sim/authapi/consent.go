@@ -138,6 +138,9 @@ func (c *call) requestedOrganization(tx *state.Tx, client Doc, t *transaction) e
 		return t.Request.fail("invalid_request", "parameter organization is invalid")
 	}
 	t.Organization = str(org, "id")
+	if t.Request.Invitation != "" {
+		return c.invited(tx, t)
+	}
 	return nil
 }
 
@@ -148,6 +151,10 @@ func (c *call) membership(t *transaction, in *party) error {
 	}
 	joined := false
 	err := c.update(func(tx *state.Tx) error {
+		if t.Invitation != "" {
+			joined = true
+			return c.accept(tx, t, in.user)
+		}
 		key := state.Key(t.Organization, t.UserID)
 		if _, ok, err := tx.Get("organizations/members", key); err != nil || ok {
 			joined = ok
@@ -158,10 +165,16 @@ func (c *call) membership(t *transaction, in *party) error {
 			return err
 		}
 		joined = true
-		return tx.Put("organizations/members", key, Doc{"organization_id": t.Organization, "user_id": t.UserID})
+		event := Doc{"organization": Doc{"id": t.Organization}, "user": Doc{"user_id": t.UserID}}
+		return errors.Join(
+			tx.Put("organizations/members", key, Doc{"organization_id": t.Organization, "user_id": t.UserID}),
+			tx.Emit("organization.member.added", event, nil, nil))
 	})
-	if err != nil || joined {
-		return err
+	if err != nil {
+		return c.asAuthError(t, err)
+	}
+	if joined {
+		return nil
 	}
 	c.log(in.entry("f", "user is not part of the organization", nil))
 	return c.asAuthError(t, oauthErr(http.StatusForbidden, "access_denied", "user %s is not part of the %s organization", t.UserID, t.Organization))

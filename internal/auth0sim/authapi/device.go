@@ -75,7 +75,7 @@ func (c *call) deviceCode() error {
 			audience = str(settings, "default_audience")
 		}
 		if audience != "" && !c.userinfoAudience(audience) {
-			if _, ok, err := tx.FindOne("resource-servers", "identifier", audience); err != nil || !ok {
+			if _, ok, err := c.resourceServer(tx, audience); err != nil || !ok {
 				return errors.Join(err, unless(ok, oauthErr(http.StatusForbidden, "access_denied", "Service not found: %s", audience)))
 			}
 		}

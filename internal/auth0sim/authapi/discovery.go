@@ -1,7 +1,7 @@
 package authapi
 
 import (
-	"crypto/sha1" //nolint:gosec // RFC 7517's x5t is a SHA-1 thumbprint
+	"crypto/sha1" // RFC 7517's x5t is a SHA-1 thumbprint
 	"encoding/base64"
 	"encoding/json"
 

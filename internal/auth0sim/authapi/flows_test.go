@@ -51,6 +51,7 @@ func TestDeviceFlow(t *testing.T) {
 	require.Equal(t, "Congratulations, you're all set!", v.title())
 
 	s.store.Clock().Advance(6 * time.Second)
+	d.Interval = 1 // of the library's own clock, which is not ours
 	token, err := rp.config.DeviceAccessToken(rp.ctx, d)
 	require.NoError(t, err)
 	require.NotEmpty(t, token.RefreshToken)
@@ -319,6 +320,38 @@ func TestMFAGrants(t *testing.T) {
 	finish("mfa-otp", token, "otp", s.otp(secret)).refused(t, 401, "expired_token", "mfa_token is expired")
 	finish("mfa-otp", "", "otp", "1").refused(t, 400, "invalid_request", "mfa_token")
 	require.Contains(t, s.logTypes(), "mfar")
+
+	t.Run("authenticators with an access token", func(t *testing.T) {
+		access := func(scope string) map[string]string {
+			token := start2(s, secret, scope)
+			return bearer(token)
+		}
+		remove := func(id string, h map[string]string) reply {
+			return s.send("DELETE", "/mfa/authenticators/"+url.PathEscape(id), "", "", h)
+		}
+		read := access("read:authenticators")
+		r := s.send("GET", "/mfa/authenticators", "", "", read)
+		require.Equal(t, 200, r.status, r.text)
+		id := "totp|" + s.list("guardian/enrollments")[0]["id"].(string)
+		require.Contains(t, r.text, id)
+		remove(id, bearer(start())).refused(t, 401, "invalid_token", "")
+		remove(id, read).refused(t, 403, "insufficient_scope", "remove:authenticators")
+		full := access("remove:authenticators")
+		remove("totp|dev_nope", full).refused(t, 404, "not_found", "")
+		require.Equal(t, 204, remove(id, full).status)
+		require.Empty(t, s.list("guardian/enrollments"))
+	})
+}
+
+// start2 signs ada in with both factors for a token of the MFA API.
+func start2(s *sim, secret, scope string) string {
+	s.t.Helper()
+	s.store.Clock().Advance(time.Minute)
+	r := s.form("/oauth/token", append([]string{"grant_type", "password", "username", "ada@example.test", "password", password, "scope", scope, "audience", s.issuer + "mfa/"}, webAuth...)...)
+	r = s.form("/oauth/token", append([]string{"grant_type", "http://auth0.com/oauth/grant-type/mfa-otp", "mfa_token", r.body["mfa_token"].(string), "otp", s.otp(secret)}, webAuth...)...)
+	require.Equal(s.t, 200, r.status, r.text)
+	require.EqualValues(s.t, 600, r.body["expires_in"])
+	return r.body["access_token"].(string)
 }
 
 func listAuthenticators(s *sim, token, kind string) string {
@@ -554,6 +587,42 @@ func TestOrganizations(t *testing.T) {
 		b = s.browser()
 		require.Equal(t, "access_denied", b.login(b.open(authorizeURL("web")), "lone@example.test").answer().Get("error"))
 	})
+}
+
+func TestInvitations(t *testing.T) {
+	s := newSim(t)
+	ada := s.userID("ada@example.test")
+	s.put("organizations", "org_1", doc{"id": "org_1", "name": "north", "display_name": "North"})
+	s.put("organizations/connections", state.Key("org_1", "con_1"), doc{"organization_id": "org_1", "connection_id": "con_1"})
+	s.change("clients", "web", func(d doc) { d["organization_usage"] = "allow" })
+	invite := func(id, email string) []string {
+		s.put("organizations/invitations", "uinv_"+id, doc{"id": "uinv_" + id, "organization_id": "org_1", "client_id": "web", "ticket_id": id, "invitee": doc{"email": email},
+			"roles": []any{"rol_x"}, "expires_at": state.Timestamp(s.store.Now().Add(time.Hour))})
+		return []string{"organization", "org_1", "invitation", id}
+	}
+	b := s.browser()
+	v := b.open(authorizeURL("web", invite("T1", "ada@example.test")...))
+	require.Equal(t, "/u/login", v.at.Path, "who has an account signs in")
+	require.NotEmpty(t, b.submit(v, map[string]string{"password": password}).answer().Get("code"))
+	require.NotNil(t, s.get("organizations/members", state.Key("org_1", ada)))
+	require.NotNil(t, s.get("organizations/roles", state.Key("org_1", ada, "rol_x")))
+	require.Empty(t, s.list("organizations/invitations"))
+	require.Equal(t, "invitation not found or already used", b.open(authorizeURL("web", "organization", "org_1", "invitation", "T1")).answer().Get("error_description"))
+
+	v = b.open(authorizeURL("web", invite("T2", "new@example.test")...))
+	require.Equal(t, "/u/signup", v.at.Path, "ada is signed in, but not invited")
+	v = b.submit(v, map[string]string{"password": password})
+	require.NotEmpty(t, v.answer().Get("code"))
+	require.NotNil(t, s.get("organizations/members", state.Key("org_1", s.userID("new@example.test"))))
+
+	b = s.browser()
+	v = b.open(authorizeURL("web", invite("T3", "third@example.test")...))
+	v = b.submit(v, map[string]string{"email": "mallory@example.test", "password": password})
+	require.Equal(t, "The invitation is for another email address", v.answer().Get("error_description"))
+
+	late := invite("T4", "ada@example.test")
+	s.store.Clock().Advance(2 * time.Hour)
+	require.Equal(t, "invalid_request", s.browser().open(authorizeURL("web", late...)).answer().Get("error"))
 }
 
 func TestActionsInTheLogin(t *testing.T) {

@@ -66,7 +66,7 @@ func (c *call) resolveAPI(tx *state.Tx, client, user Doc, organization, audience
 		}
 		return g, nil
 	}
-	server, ok, err := tx.FindOne("resource-servers", "identifier", audience)
+	server, ok, err := c.resourceServer(tx, audience)
 	if err != nil {
 		return g, err
 	}

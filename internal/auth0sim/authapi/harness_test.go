@@ -48,7 +48,7 @@ func newSim(t *testing.T) *sim {
 	s := &sim{t: t, store: store, tenant: store.Tenant("acme"), failed: &strings.Builder{}}
 	srv, err := authapi.New(authapi.Config{
 		Tenant:          func(*http.Request) *state.Tenant { return s.tenant },
-		ActionTimeLimit: 2 * time.Second,
+		ActionTimeLimit: time.Second,
 		Logger:          slog.New(slog.NewTextHandler(s.failed, nil)),
 	})
 	require.NoError(t, err)
@@ -516,4 +516,11 @@ func claims(t *testing.T, token string) doc {
 func tokenHeader(t *testing.T, token string) doc {
 	t.Helper()
 	return decodePart(t, strings.Split(token, ".")[0])
+}
+
+func mustJSON(t *testing.T, v any) string {
+	t.Helper()
+	raw, err := json.Marshal(v)
+	require.NoError(t, err)
+	return string(raw)
 }

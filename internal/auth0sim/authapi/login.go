@@ -3,7 +3,6 @@ package authapi
 import (
 	"errors"
 	"net/http"
-	"slices"
 
 	"github.com/tenonhq/tenon/internal/auth0sim/state"
 )
@@ -38,7 +37,13 @@ func (c *call) renderLogin(t *transaction, client Doc, p page, status int) error
 		return err
 	}
 	p.Title, p.State, p.Client = "Welcome", t.ID, clientName(client)
-	p.SignUp = slices.ContainsFunc(list, signupOpen)
+	for _, d := range list {
+		open, err := c.signupAllowed(t, d)
+		if err != nil {
+			return err
+		}
+		p.SignUp = p.SignUp || open
+	}
 	return c.render(status, "login", p)
 }
 
@@ -47,6 +52,20 @@ func clientName(client Doc) string {
 		return n
 	}
 	return "the application"
+}
+
+// signupAllowed: within an organization its own switch counts too, unless the
+// person was invited.
+func (c *call) signupAllowed(t *transaction, connection Doc) (open bool, err error) {
+	if t.Organization == "" || t.Invitation != "" || !signupOpen(connection) {
+		return signupOpen(connection), nil
+	}
+	err = c.view(func(tx *state.Tx) error {
+		link, _, err := tx.Get("organizations/connections", state.Key(t.Organization, str(connection, "id")))
+		open = flag(link, "is_signup_enabled")
+		return err
+	})
+	return open, err
 }
 
 func signupOpen(connection Doc) bool { return !flag(sub(connection, "options"), "disable_signup") }
@@ -95,8 +114,8 @@ func (c *call) signupTarget(t *transaction) (Doc, error) {
 		return nil, err
 	}
 	for _, d := range list {
-		if signupOpen(d) {
-			return d, nil
+		if open, err := c.signupAllowed(t, d); err != nil || open {
+			return d, err
 		}
 	}
 	return nil, pageErr(http.StatusForbidden, "access_denied", "Public sign up is disabled.")

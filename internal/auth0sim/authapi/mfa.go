@@ -15,6 +15,7 @@ import (
 	"github.com/boombuler/barcode/qr"
 	"github.com/pquerna/otp"
 	"github.com/pquerna/otp/totp"
+	"golang.org/x/crypto/bcrypt"
 
 	"github.com/tenonhq/tenon/internal/auth0sim/actions"
 	"github.com/tenonhq/tenon/internal/auth0sim/state"
@@ -112,6 +113,29 @@ func totpStep(secret, code string, now time.Time) (step int64, ok bool) {
 	return 0, false
 }
 
+// authenticator is an active app of a user: enrolled on the pages, or stored
+// through the Management API's authentication methods.
+type authenticator struct {
+	family string
+	doc    Doc
+}
+
+func authenticators(tx *state.Tx, user string) ([]authenticator, error) {
+	var out []authenticator
+	for _, family := range []string{"guardian/enrollments", "authentication-methods"} {
+		list, err := tx.Find(family, "user_id", user)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range list {
+			if str(sub(d, state.Private), "totp_secret") != "" && (str(d, "status") == "confirmed" || flag(d, "confirmed")) {
+				out = append(out, authenticator{family, d})
+			}
+		}
+	}
+	return out, nil
+}
+
 var (
 	errWrongOTP   = errInvalidGrant("Invalid otp_code.")
 	errManyOTP    = oauthErr(http.StatusTooManyRequests, "too_many_attempts", "Too many failed codes. Wait for some minutes before retrying.")
@@ -159,28 +183,25 @@ func (c *call) checkOTP(in *party, code string) error {
 		if err := c.limited(tx, user); err != nil {
 			return err
 		}
-		list, err := tx.Find("guardian/enrollments", "user_id", user)
+		list, err := authenticators(tx, user)
 		if err != nil {
 			return err
 		}
-		for _, d := range list {
-			private := state.PrivateOf(d)
-			if str(private, "totp_secret") == "" || str(d, "status") != "confirmed" {
-				continue
-			}
+		for _, a := range list {
+			private := state.PrivateOf(a.doc)
 			step, ok := totpStep(str(private, "totp_secret"), code, c.now)
 			if !ok || float64(step) <= number(private, "last_step", 0) {
 				continue
 			}
 			private["last_step"] = step
-			d["last_auth_at"] = state.Timestamp(c.now)
+			a.doc["last_auth_at"] = state.Timestamp(c.now)
 			if _, err := tx.Delete("oauth/attempts", state.Key("mfa", user)); err != nil {
 				return err
 			}
 			if err := tx.Log(c.entry(in.entry("gd_auth_succeed", "Second factor authentication succeeded", nil))); err != nil {
 				return err
 			}
-			return tx.Put("guardian/enrollments", str(d, "id"), d)
+			return tx.Put(a.family, str(a.doc, "id"), a.doc)
 		}
 		refused = errWrongOTP
 		if err := c.countOTP(tx, user); err != nil {
@@ -204,7 +225,8 @@ func (c *call) checkRecoveryCode(in *party, code string) (next string, err error
 		if err != nil {
 			return err
 		}
-		if want := str(state.PrivateOf(user), "recovery_code"); !ok || want == "" || !same(want, digest(code)) {
+		want := str(state.PrivateOf(user), recoveryHash)
+		if !ok || want == "" || bcrypt.CompareHashAndPassword([]byte(want), []byte(code)) != nil {
 			refused = errNoRecovery
 			if err := c.countOTP(tx, id); err != nil {
 				return err
@@ -219,9 +241,17 @@ func (c *call) checkRecoveryCode(in *party, code string) (next string, err error
 	return next, errors.Join(err, refused)
 }
 
+// recoveryHash is where a user's private part keeps it; the Management API
+// regenerates codes there too.
+const recoveryHash = "recovery_code_hash"
+
 func (c *call) newRecoveryCode(tx *state.Tx, user Doc) (string, error) {
 	code := tx.NewID(state.RecoveryCode)
-	state.PrivateOf(user)["recovery_code"] = digest(code)
+	hash, err := bcrypt.GenerateFromPassword([]byte(code), bcrypt.MinCost) // 120 random bits need no stretching
+	if err != nil {
+		return "", fmt.Errorf("hash recovery code: %w", err)
+	}
+	state.PrivateOf(user)[recoveryHash] = string(hash)
 	return code, tx.Put("users", str(user, "user_id"), user)
 }
 
@@ -243,7 +273,7 @@ func (c *call) enrol(tx *state.Tx, in *party, secret string, step int64, recover
 	if err != nil || !ok {
 		return "", errors.Join(err, gone(ok, "user"))
 	}
-	if !recoveryCodes || str(state.PrivateOf(doc), "recovery_code") != "" {
+	if !recoveryCodes || str(state.PrivateOf(doc), recoveryHash) != "" {
 		return "", nil
 	}
 	return c.newRecoveryCode(tx, doc)
@@ -268,7 +298,7 @@ func qrCode(text string) (template.HTML, error) {
 	}
 	all := size + 2*quiet
 	// Numbers and our own letters only: nothing of text is in it.
-	return template.HTML(fmt.Sprintf( //nolint:gosec
+	return template.HTML(fmt.Sprintf(
 		`<svg class="qr" viewBox="0 0 %d %d" role="img" aria-label="QR code to scan with an authenticator app" shape-rendering="crispEdges"><rect width="%d" height="%d" fill="#fff"/><path fill="#000" d="%s"/></svg>`,
 		all, all, all, all, path.String())), nil
 }

@@ -176,11 +176,11 @@ func (c *call) mfaChallengeAPI() error {
 		if m.ClientID != str(client, "client_id") {
 			return oauthErr(http.StatusUnauthorized, "invalid_grant", "Malformed mfa_token")
 		}
-		list, err := tx.Find("guardian/enrollments", "user_id", m.UserID)
+		list, err := authenticators(tx, m.UserID)
 		if err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(list, isOTP) {
+		if len(list) == 0 {
 			return oauthErr(http.StatusForbidden, "association_required", "User does not have any active authenticators.")
 		}
 		if len(types) > 0 && !slices.Contains(types, "otp") {
@@ -219,37 +219,39 @@ func (c *call) mfaAssociateAPI() error {
 		if on, err := factorOn(tx, "otp"); err != nil || !on {
 			return errors.Join(err, unless(on, oauthErr(http.StatusForbidden, "unsupported_authenticator_type", "The otp factor is not enabled.")))
 		}
-		list, err := tx.Find("guardian/enrollments", "user_id", m.UserID)
+		list, err := authenticators(tx, m.UserID)
 		if err != nil {
 			return err
 		}
 		// With an authenticator at hand the mfa_token alone, which is worth one
 		// factor, must not be enough to add another.
-		if slices.ContainsFunc(list, isOTP) {
+		if len(list) > 0 {
 			return oauthErr(http.StatusForbidden, "access_denied", "User is already enrolled.")
 		}
 		user, ok, err := tx.Get("users", m.UserID)
 		if err != nil || !ok {
 			return errors.Join(err, unless(ok, errUserBlocked))
 		}
-		if m.Pending, err = newTOTPSecret(tx.Store().Rand()); err != nil {
+		secret, err := newTOTPSecret(tx.Store().Rand())
+		if err != nil {
 			return err
 		}
 		settings, err := singleton(tx, "tenants/settings")
 		if err != nil {
 			return err
 		}
-		out["secret"] = m.Pending
-		out["barcode_uri"] = totpURI(tenantName(settings, tx.Tenant()), userName(user), m.Pending)
+		out["secret"] = secret
+		out["barcode_uri"] = totpURI(tenantName(settings, tx.Tenant()), userName(user), secret)
 		if on, err := factorOn(tx, "recovery-code"); err != nil {
 			return err
-		} else if on && str(state.PrivateOf(user), "recovery_code") == "" {
+		} else if on && str(state.PrivateOf(user), recoveryHash) == "" {
 			code, err := c.newRecoveryCode(tx, user)
 			if err != nil {
 				return err
 			}
 			out["recovery_codes"] = []string{code}
 		}
+		m.Pending = secret
 		return m.save(tx)
 	})
 	if err != nil {
@@ -263,25 +265,23 @@ func (c *call) mfaAssociateAPI() error {
 func (c *call) mfaAuthenticatorsAPI() error {
 	out := []any{}
 	err := c.view(func(tx *state.Tx) error {
-		m, err := c.mfaToken(tx, c.bearer())
+		id, err := c.mfaUser(tx, "read:authenticators")
 		if err != nil {
 			return err
 		}
-		user, _, err := tx.Get("users", m.UserID)
+		user, _, err := tx.Get("users", id)
 		if err != nil {
 			return err
 		}
-		if str(state.PrivateOf(user), "recovery_code") != "" {
-			out = append(out, map[string]any{"id": "recovery-code|" + digest(m.UserID)[:16], "authenticator_type": "recovery-code", "active": true})
+		if str(state.PrivateOf(user), recoveryHash) != "" {
+			out = append(out, map[string]any{"id": "recovery-code|" + digest(id)[:16], "authenticator_type": "recovery-code", "active": true})
 		}
-		list, err := tx.Find("guardian/enrollments", "user_id", m.UserID)
+		list, err := authenticators(tx, id)
 		if err != nil {
 			return err
 		}
-		for _, d := range list {
-			if str(sub(d, state.Private), "totp_secret") != "" {
-				out = append(out, map[string]any{"id": "totp|" + str(d, "id"), "authenticator_type": "otp", "active": str(d, "status") == "confirmed"})
-			}
+		for _, a := range list {
+			out = append(out, map[string]any{"id": "totp|" + strings.TrimPrefix(str(a.doc, "id"), "totp|"), "authenticator_type": "otp", "active": true})
 		}
 		return nil
 	})
@@ -292,8 +292,91 @@ func (c *call) mfaAuthenticatorsAPI() error {
 	return nil
 }
 
-// mfaDeleteAPI is DELETE /mfa/authenticators/{id}. It needs proof of the
-// second factor, which an mfa_token is not.
+// mfaDeleteAPI is DELETE /mfa/authenticators/{id}. It takes an access token
+// alone: an mfa_token is one factor, and one factor must not be able to remove
+// the other.
 func (c *call) mfaDeleteAPI() error {
-	return oauthErr(http.StatusUnauthorized, "access_denied", "Insufficient scope, expected: remove:authenticators")
+	kind, id, _ := strings.Cut(c.r.PathValue("id"), "|")
+	err := c.update(func(tx *state.Tx) error {
+		user, err := c.mfaAccess(tx, "remove:authenticators")
+		if err != nil {
+			return err
+		}
+		if kind == "recovery-code" {
+			doc, ok, err := tx.Get("users", user)
+			if err != nil || !ok {
+				return errors.Join(err, unless(ok, errNoToken()))
+			}
+			delete(state.PrivateOf(doc), recoveryHash)
+			return tx.Put("users", user, doc)
+		}
+		list, err := authenticators(tx, user)
+		if err != nil {
+			return err
+		}
+		for _, a := range list {
+			if strings.TrimPrefix(str(a.doc, "id"), "totp|") == id && kind == "totp" {
+				if _, err := tx.Delete(a.family, str(a.doc, "id")); err != nil {
+					return err
+				}
+				in := &party{user: Doc{"user_id": user}}
+				return tx.Log(c.entry(in.entry("gd_unenroll", "Unenroll device account", nil)))
+			}
+		}
+		return oauthErr(http.StatusNotFound, "not_found", "Authenticator not found")
+	})
+	if err != nil {
+		return err
+	}
+	c.w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// mfaServer is the tenant's own API of second factors. Users get tokens for it
+// like for any other, but it is no document that could be changed.
+func (c *call) mfaServer() Doc {
+	scopes := []any{}
+	for _, s := range []string{"read:authenticators", "remove:authenticators"} {
+		scopes = append(scopes, Doc{"value": s, "description": s})
+	}
+	return Doc{"identifier": c.url("/mfa/"), "name": "Auth0 MFA API", "is_system": true, "token_lifetime": 600.0, "scopes": scopes,
+		"skip_consent_for_verifiable_first_party_clients": true}
+}
+
+// resourceServer finds an API by its identifier.
+func (c *call) resourceServer(tx *state.Tx, audience string) (Doc, bool, error) {
+	if audience == c.url("/mfa/") {
+		return c.mfaServer(), true, nil
+	}
+	return tx.FindOne("resource-servers", "identifier", audience)
+}
+
+// mfaAccess is the user of an access token for the MFA API.
+func (c *call) mfaAccess(tx *state.Tx, scope string) (user string, err error) {
+	t, err := c.ownToken(tx, c.bearer())
+	if err != nil {
+		return "", err
+	}
+	var granted string
+	if err := t.Get("scope", &granted); err != nil {
+		granted = ""
+	}
+	aud, _ := t.Audience()
+	if !slices.Contains(aud, c.url("/mfa/")) || !slices.Contains(splitScope(granted), scope) {
+		return "", oauthErr(http.StatusForbidden, "insufficient_scope", "Insufficient scope, expected: %s", scope)
+	}
+	user, _ = t.Subject()
+	return user, nil
+}
+
+// mfaUser is the user of an mfa_token, or of an access token with the scope.
+func (c *call) mfaUser(tx *state.Tx, scope string) (user string, err error) {
+	m, err := c.mfaToken(tx, c.bearer())
+	if err == nil {
+		return m.UserID, nil
+	}
+	if strings.Count(c.bearer(), ".") != 2 {
+		return "", err
+	}
+	return c.mfaAccess(tx, scope)
 }

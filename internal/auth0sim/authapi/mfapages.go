@@ -2,6 +2,7 @@ package authapi
 
 import (
 	"errors"
+	"html/template"
 	"net/http"
 	"strings"
 
@@ -42,7 +43,8 @@ func (c *call) renderEnrol(t *transaction, user Doc, problem string, status int)
 	if err != nil {
 		return err
 	}
-	image, err := qrCode(totpURI(b.Tenant, userName(user), t.EnrolSecret))
+	uri := totpURI(b.Tenant, userName(user), t.EnrolSecret)
+	image, err := qrCode(uri)
 	if err != nil {
 		return err
 	}
@@ -53,6 +55,7 @@ func (c *call) renderEnrol(t *transaction, user Doc, problem string, status int)
 	}
 	return c.render(status, "otp-enrol", page{
 		Title: "Secure your account", State: t.ID, Problem: problem, QR: image, Secret: strings.Join(groups, " "),
+		AppLink: template.URL(uri), // every part of it is escaped by totpURI
 	})
 }
 

@@ -33,7 +33,7 @@ func parsePages() (*template.Template, error) {
 		return nil, err
 	}
 	root := template.New("").Funcs(template.FuncMap{
-		"style": func() template.CSS { return template.CSS(style) }, //nolint:gosec // ours
+		"style": func() template.CSS { return template.CSS(style) }, // ours
 	})
 	names, err := fs.Glob(pageFiles, "pages/*.html")
 	if err != nil {
@@ -63,14 +63,15 @@ func parsePages() (*template.Template, error) {
 
 // brand is how a tenant presents itself.
 type brand struct {
-	Tenant     string
-	Initial    string // of the tenant's name, where there is no logo
-	Logo       string
-	Support    string       // mail address or page
-	Primary    template.CSS // #rrggbb
-	OnPrimary  template.CSS // black or white, whichever is read more easily
-	Background template.CSS // "" keeps the page's own
-	logoOrigin string
+	Tenant       string
+	Initial      string // of the tenant's name, where there is no logo
+	Logo         string
+	Support      string       // mail address or page
+	Primary      template.CSS // #rrggbb
+	OnPrimary    template.CSS // black or white, whichever is read more easily
+	Background   template.CSS // "" keeps the page's own
+	OnBackground template.CSS
+	logoOrigin   string
 }
 
 var colour = regexp.MustCompile(`^#[0-9A-Fa-f]{6}$`)
@@ -110,10 +111,10 @@ func (c *call) branding() (brand, error) {
 		}
 		colours := sub(look, "colors")
 		if p := str(colours, "primary"); colour.MatchString(p) {
-			b.Primary, b.OnPrimary = template.CSS(p), contrast(p) //nolint:gosec // six hex digits
+			b.Primary, b.OnPrimary = template.CSS(p), contrast(p) // six hex digits
 		}
 		if p, ok := colours["page_background"].(string); ok && colour.MatchString(p) && p != "#000000" {
-			b.Background = template.CSS(p) //nolint:gosec // six hex digits
+			b.Background, b.OnBackground = template.CSS(p), contrast(p) // six hex digits
 		}
 		return nil
 	})
@@ -160,12 +161,16 @@ type page struct {
 	QR       template.HTML
 	Secret   string
 	Code     string
+	AppLink  template.URL // opens an authenticator app on the same device
 	Link     string
 	LinkText string
 	SignUp   bool
 	Username bool // the connection wants a user name
 	Recovery bool
 	Choices  []choice
+
+	Origin  string // that may frame the page; "" for none
+	Message map[string]string
 }
 
 type field struct{ Name, Value string }
@@ -193,21 +198,28 @@ func (c *call) render(status int, name string, p page) error {
 		images += " " + b.logoOrigin
 	}
 	script := "'none'"
-	if name == "form-post" {
+	frame := "'none'"
+	if p.Origin != "" {
+		frame = p.Origin
+	} else {
+		h.Set("X-Frame-Options", "DENY")
+	}
+	if name == "form-post" || name == "web-message" {
 		script = "'nonce-" + p.Nonce + "'"
 	}
 	// No form-action: browsers apply it to the redirects that follow a form
 	// too, which lead to the application and from there wherever it likes.
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'nonce-"+p.Nonce+"'; img-src "+images+"; script-src "+script+
-		"; base-uri 'none'; frame-ancestors 'none'")
+		"; base-uri 'none'; frame-ancestors "+frame)
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store, max-age=0")
 	// The address carries the transaction or a ticket.
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("X-Frame-Options", "DENY")
 	h.Set("X-Robots-Tag", "noindex, nofollow")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	if p.Origin == "" {
+		h.Set("Cross-Origin-Opener-Policy", "same-origin") // a message needs its opener
+	}
 	c.w.WriteHeader(status)
 	if c.r.Method != http.MethodHead {
 		_, _ = c.w.Write(out.Bytes()) // the reader may be gone
@@ -223,11 +235,41 @@ func (c *call) message(title, text string) error {
 // formPost sends values to the client by a form that submits itself, or with a
 // button where scripts do not run (OAuth 2.0 Form Post Response Mode).
 func (c *call) formPost(address string, values url.Values) error {
-	p := page{Title: "Continue", Action: template.URL(address)} //nolint:gosec // registered by the client, and no script scheme
+	p := page{Title: "Continue", Action: template.URL(address)} // registered by the client, and no script scheme
 	for name, v := range values {
 		p.Fields = append(p.Fields, field{name, v[0]})
 	}
 	return c.render(http.StatusOK, "form-post", p)
+}
+
+// webMessage hands values to the page that opened this one, in a frame or a
+// window, as single-page applications ask for silently (OAuth 2.0 Web Message
+// Response Mode). Only an origin that the client registered may frame the page
+// and receive the message.
+func (c *call) webMessage(req authRequest, values url.Values) error {
+	u, err := url.Parse(req.RedirectURI)
+	if err != nil {
+		return err
+	}
+	origin := u.Scheme + "://" + u.Host
+	var client Doc
+	if err := c.view(func(tx *state.Tx) (err error) {
+		client, _, err = tx.Get("clients", req.ClientID)
+		return err
+	}); err != nil {
+		return err
+	}
+	for _, o := range append(texts(client, "web_origins"), texts(client, "allowed_origins")...) {
+		if strings.TrimSuffix(o, "/") != origin || strings.ContainsAny(o, " ;,'\"*") {
+			continue
+		}
+		p := page{Title: "Continue", Origin: origin, Message: map[string]string{}}
+		for name, v := range values {
+			p.Message[name] = v[0]
+		}
+		return c.render(http.StatusOK, "web-message", p)
+	}
+	return pageErr(http.StatusForbidden, "invalid_request", "The origin of the redirect_uri is not in the list of allowed web origins.")
 }
 
 func (c *call) notFound() error {

@@ -179,6 +179,17 @@ func TestResponseModes(t *testing.T) {
 	require.NotEmpty(t, a.Get("code"))
 	require.Equal(t, "s1", a.Get("state"))
 
+	s.change("clients", "web", func(d doc) { d["web_origins"] = []any{"https://app.example.test"} })
+	v = b.open(authorizeURL("web", "response_mode", "web_message", "prompt", "none", "state", "</script>"))
+	require.Equal(t, 200, v.status)
+	require.Contains(t, v.header.Get("Content-Security-Policy"), "frame-ancestors https://app.example.test")
+	require.Empty(t, v.header.Get("X-Frame-Options"))
+	require.Contains(t, v.body, `}, "https://app.example.test")`)
+	require.Contains(t, v.body, `"code":"`)
+	require.Equal(t, 1, strings.Count(v.body, "</script>"))
+	s.change("clients", "web", func(d doc) { delete(d, "web_origins") })
+	require.Equal(t, 403, b.open(authorizeURL("web", "response_mode", "web_message", "prompt", "none")).status)
+
 	v = b.open(authorizeURL("web", "response_mode", "fragment"))
 	require.NotEmpty(t, v.left.Fragment)
 	require.NotEmpty(t, v.answer().Get("code"))

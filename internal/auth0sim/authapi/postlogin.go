@@ -73,21 +73,17 @@ func (c *call) fill(tx *state.Tx, in *party, userID, connection, organization, a
 	if in.roles, err = roleNames(tx, userID, organization); err != nil {
 		return err
 	}
-	enrolled, err := tx.Find("guardian/enrollments", "user_id", userID)
+	apps, err := authenticators(tx, userID)
 	if err != nil {
 		return err
 	}
-	in.otp = slices.ContainsFunc(enrolled, isOTP)
-	in.recoveryCode = str(state.PrivateOf(in.user), "recovery_code") != ""
+	in.otp = len(apps) > 0
+	in.recoveryCode = str(sub(in.user, state.Private), recoveryHash) != ""
 	if in.client == nil {
 		return nil
 	}
 	in.api, err = c.resolveAPI(tx, in.client, in.user, organization, audience, in.requested)
 	return err
-}
-
-func isOTP(d Doc) bool {
-	return str(d, "status") == "confirmed" && str(state.PrivateOf(d), "totp_secret") != ""
 }
 
 // roleNames are the names of a user's roles, and of those in the organization.

@@ -63,10 +63,6 @@ type session struct {
 	doc             Doc
 }
 
-func (s *session) has(name string) bool {
-	return slices.ContainsFunc(s.Methods, func(m method) bool { return m.Name == name })
-}
-
 // session returns the session of the request's cookie and its user, or nil.
 func (c *call) session(tx *state.Tx) (*session, Doc, error) {
 	id, secret, ok := strings.Cut(c.cookie(sessionCookie), ".")

@@ -93,12 +93,6 @@ func (c *call) signUp(client, connection Doc, profile Doc, password, organizatio
 			return err
 		}
 		in.user = user
-		if organization != "" {
-			id := str(user, "user_id")
-			if err := tx.Put("organizations/members", state.Key(organization, id), Doc{"organization_id": organization, "user_id": id}); err != nil {
-				return err
-			}
-		}
 		if err := c.mailVerification(tx, user, client); err != nil {
 			return err
 		}

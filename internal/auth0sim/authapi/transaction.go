@@ -25,6 +25,7 @@ type transaction struct {
 	UserID       string    `json:"user_id"` // "" until somebody proved who they are
 	Connection   string    `json:"connection"`
 	Organization string    `json:"organization"` // id
+	Invitation   string    `json:"invitation"`   // id, until it is accepted
 	Session      string    `json:"session"`      // the session that was resumed
 	AuthTime     time.Time `json:"auth_time"`
 	Methods      []method  `json:"methods"`

@@ -1,6 +1,7 @@
 package authapi
 
 import (
+	"errors"
 	"maps"
 	"mime"
 	"net/http"
@@ -102,6 +103,9 @@ func (c *call) ownToken(tx *state.Tx, token string) (jwt.Token, error) {
 		return nil, errNoToken()
 	}
 	keys, err := tx.SigningKeys()
+	if errors.Is(err, state.ErrReadOnly) {
+		return nil, errNoToken() // a tenant that never had a key has signed nothing
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -52,9 +52,12 @@ type Config struct {
 	// OnAuditFailure defaults to RefuseChanges.
 	OnAuditFailure OnAuditFailure
 	// RequireCertificate refuses every call that came without a verified client
-	// certificate, whatever its token. Off, a token is enough; a certificate
-	// alone never is, but for the health check.
+	// certificate, whatever its token. Off, a token is enough.
 	RequireCertificate bool
+	// CertificateCaller says who a caller with a certificate and no token at all
+	// is. Defaults to nobody: then a certificate alone opens the health check
+	// and nothing else. With a token, even a refused one, it is not asked.
+	CertificateCaller func(*x509.Certificate) (subject string, permissions []token.Permission, ok bool)
 	// CheckCertificate is asked on every call with a certificate, so that a
 	// revocation also ends what an open connection may do. Defaults to no check.
 	CheckCertificate func(*x509.Certificate) error
@@ -98,6 +101,9 @@ func New(cfg Config) (*Access, error) {
 	}
 	a := &Access{cfg: cfg, methods: index(policyTable), rules: rules, mapper: newMapper(cfg.Verifier, len(rules) > 0)}
 	a.internal.cfg = &a.cfg
+	if cfg.CertificateCaller != nil {
+		a.mapper.byCertificate = a.certificateClaims
+	}
 	return a, nil
 }
 

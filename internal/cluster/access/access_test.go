@@ -3,6 +3,7 @@ package access
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/server/common/authorization"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/tenonhq/tenon/internal/cluster/access/audit"
@@ -139,6 +141,37 @@ func TestHealthCheckNeedsACertificateOrAToken(t *testing.T) {
 	tokenOnly := newBench(t, func(c *Config) { c.RequireCertificate = false })
 	require.Equal(t, authorization.DecisionDeny, tokenOnly.call(withCert(nil), "", check, "", nil).Decision)
 	require.Equal(t, authorization.DecisionAllow, tokenOnly.call(withCert(nil), tokenOnly.bearer(token.RoleReader, "billing"), check, "", nil).Decision)
+}
+
+func TestCertificateAlone(t *testing.T) {
+	b := newBench(t, func(c *Config) {
+		c.RequireCertificate = false
+		c.CertificateCaller = func(cert *x509.Certificate) (string, []token.Permission, bool) {
+			return "x509:" + cert.Subject.CommonName, []token.Permission{{Namespace: "billing", Role: token.RoleWorker}}, cert.Subject.CommonName == "worker-1"
+		}
+	})
+	call := func(info *credentials.TLSInfo, ctx context.Context, header, api string) authorization.Result {
+		claims, err := b.access.ClaimMapper().GetClaims(&authorization.AuthInfo{AuthToken: header, TLSConnection: info})
+		require.NoError(t, err)
+		result, err := b.access.Authorizer().Authorize(ctx, claims, &authorization.CallTarget{APIName: api, Namespace: "billing"})
+		require.NoError(t, err)
+		return result
+	}
+	verified := func(cert *x509.Certificate) *credentials.TLSInfo {
+		return &credentials.TLSInfo{State: tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{cert}}}}
+	}
+	poll := workflowService + "PollWorkflowTaskQueue"
+	result := call(verified(b.cert), withCert(b.cert), "", poll)
+	require.Equal(t, authorization.DecisionAllow, result.Decision)
+	require.Equal(t, "certificate", result.Principal.GetType())
+	require.Equal(t, "x509:worker-1", b.audit.last().Subject)
+	require.Equal(t, authorization.DecisionDeny, call(verified(b.cert), withCert(b.cert), "", start).Decision)
+	require.Equal(t, authorization.DecisionDeny, call(verified(b.cert), withCert(b.cert), "Bearer garbage", poll).Decision, "a refused token is not made good by a certificate")
+	require.Equal(t, authorization.DecisionAllow, call(nil, withCert(nil), b.bearer(token.RoleWorker, "billing"), poll).Decision)
+	require.Equal(t, authorization.DecisionDeny, call(nil, withCert(nil), "", poll).Decision)
+	require.Equal(t, authorization.DecisionDeny, call(&credentials.TLSInfo{State: tls.ConnectionState{PeerCertificates: []*x509.Certificate{b.cert}}}, withCert(nil), "", poll).Decision)
+	other := selfSigned(t, "somebody")
+	require.Equal(t, authorization.DecisionDeny, call(verified(other), withCert(other), "", poll).Decision)
 }
 
 func TestUnverifiedCertificateDoesNotCount(t *testing.T) {

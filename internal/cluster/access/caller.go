@@ -7,6 +7,7 @@ import (
 
 	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/server/common/authorization"
+	"google.golang.org/grpc/credentials"
 
 	"github.com/tenonhq/tenon/internal/token"
 )
@@ -78,6 +79,8 @@ type mapper struct {
 	verifier TokenVerifier
 	derive   func(*token.Claims) any
 	none     *authorization.Claims
+	// byCertificate is who a certificate alone is; nil if it is nobody.
+	byCertificate func(*credentials.TLSInfo) *authorization.Claims
 }
 
 var (
@@ -107,6 +110,11 @@ func (m *mapper) AuthInfoRequired() bool { return false }
 // package documentation.
 func (m *mapper) GetClaims(info *authorization.AuthInfo) (*authorization.Claims, error) {
 	if info == nil || info.AuthToken == "" {
+		if info != nil && m.byCertificate != nil {
+			if claims := m.byCertificate(info.TLSConnection); claims != nil {
+				return claims, nil
+			}
+		}
 		return m.none, nil
 	}
 	raw, ok := bearer(info.AuthToken)
@@ -144,11 +152,28 @@ func refusedCaller(err error) *Caller {
 func newCaller(t *token.Claims, withClaims bool) *Caller {
 	c := &Caller{
 		Subject: t.Subject, Issuer: t.Issuer, TokenID: t.ID,
-		namespaces: make(map[string]roles),
-		bound:      t.CertificateHash,
-		principal:  &commonpb.Principal{Type: authTypePrefix + t.Issuer, Name: t.Subject},
+		bound:     t.CertificateHash,
+		principal: &commonpb.Principal{Type: authTypePrefix + t.Issuer, Name: t.Subject},
 	}
-	for _, p := range t.Permissions {
+	c.grant(t.Permissions)
+	if withClaims {
+		c.claims, _ = plain(t.All).(map[string]any)
+	}
+	return c
+}
+
+// certificatePrincipal is the principal type of callers by certificate alone.
+const certificatePrincipal = "certificate"
+
+func callerByCertificate(subject string, permissions []token.Permission) *Caller {
+	c := &Caller{Subject: subject, principal: &commonpb.Principal{Type: certificatePrincipal, Name: subject}}
+	c.grant(permissions)
+	return c
+}
+
+func (c *Caller) grant(permissions []token.Permission) {
+	c.namespaces = make(map[string]roles)
+	for _, p := range permissions {
 		granted := expand(p.Role)
 		if p.Namespace != token.ClusterWide {
 			c.namespaces[p.Namespace] |= granted
@@ -159,16 +184,16 @@ func newCaller(t *token.Claims, withClaims bool) *Caller {
 		}
 		c.everywhere |= granted
 	}
-	if withClaims {
-		c.claims, _ = plain(t.All).(map[string]any)
-	}
-	return c
 }
 
 // claimsOf wraps a caller. The claims' own roles stay empty: whoever judged by
 // them instead of by the Caller would refuse everything.
 func claimsOf(c *Caller) *authorization.Claims {
-	return &authorization.Claims{Subject: c.Subject, AuthType: authTypePrefix + c.Issuer, Extensions: c}
+	kind := c.principal.GetType()
+	if kind == "" {
+		kind = authTypePrefix
+	}
+	return &authorization.Claims{Subject: c.Subject, AuthType: kind, Extensions: c}
 }
 
 // plain turns json.Number into numbers that rules can compare.

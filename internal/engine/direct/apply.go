@@ -85,7 +85,7 @@ func (e *Engine) apply(ctx context.Context, req engine.ApplyRequest) (*engine.Re
 		if step.ObjectID != "" && live.id != step.ObjectID {
 			return nil, fmt.Errorf("it is another object now: %w", engine.ErrStale)
 		}
-		if path, ok := underway(before, live.live, want, k.collections()); !ok {
+		if path, ok := underway(k, before, live.live, want); !ok {
 			return nil, fmt.Errorf("%s has changed: %w", path, engine.ErrStale)
 		}
 	default:

@@ -145,15 +145,15 @@ func changedKeys(live, want fields) []string {
 // underway reports whether live is explained by this step alone: every field is
 // as it was before, or as it should be. Anything else was changed by somebody
 // else. The members of a collection may be anywhere in between, since they are
-// added and removed by several calls.
-func underway(before, live, want fields, collections []string) (path string, ok bool) {
+// added and removed by several calls; of transient fields nothing is expected.
+func underway(k kind, before, live, want fields) (path string, ok bool) {
 	ok = true
 	walk("", live, want, func(at string, l, w any) {
 		if !ok || same(l, w) {
 			return
 		}
 		b := valueAt(before, at)
-		if same(l, b) || (slices.Contains(collections, at) && between(b, l, w)) {
+		if same(l, b) || slices.Contains(k.transient(), at) || (slices.Contains(k.collections(), at) && between(b, l, w)) {
 			return
 		}
 		path, ok = at, false

@@ -42,6 +42,9 @@ type kind interface {
 
 	// collections names fields whose members are added and removed one by one.
 	collections() []string
+	// transient names fields that a half-done step leaves at a value that is neither
+	// the old nor the new one.
+	transient() []string
 	// marks says whether objects carry the run that created them. Where they do not,
 	// an object whose identity fields are as wanted is taken for our own.
 	marks() bool
@@ -50,6 +53,9 @@ type kind interface {
 	// unset is the value that takes a field back to absent; ok is false if Auth0 has
 	// none.
 	unset(path string, want any) (value any, ok bool)
+	// lost reports whether a field cannot be put back to before, because Auth0 does
+	// not show all of it.
+	lost(path string, before, want any) bool
 	// widens reports whether a change lets somebody do more than before.
 	widens(c engine.Change) bool
 }
@@ -79,10 +85,11 @@ type base struct{}
 
 func (base) needs(v1.Resource) []need           { return nil }
 func (base) predict(v1.Resource) engine.Outputs { return nil }
+func (base) lost(string, any, any) bool         { return false }
+func (base) transient() []string                { return nil }
 func (base) collections() []string              { return nil }
 func (base) marks() bool                        { return false }
 func (base) identity() []string                 { return nil }
-func (base) widens(engine.Change) bool          { return false }
 func (base) unset(_ string, want any) (any, bool) {
 	switch want.(type) {
 	case []any:
@@ -115,12 +122,6 @@ func kindOf(name string) kind {
 	}
 	return nil
 }
-
-// Marks that objects carry. Manifests cannot set keys with this prefix.
-const (
-	markName = "tenon"
-	markRun  = "tenon_run"
-)
 
 func (s *session) get(ctx context.Context, operation string, query url.Values, path ...string) (fields, error) {
 	var out fields

@@ -142,7 +142,11 @@ func (actionKind) draft(ctx context.Context, s *session, r v1.Resource, want fie
 	}
 	var values []secret.Value
 	secrets := []any{}
+	wanted := members(want["secrets"])
 	for _, x := range spec.Secrets {
+		if !wanted[canonical(x.Name)] {
+			continue // a revert takes it away again
+		}
 		v, err := s.cfg.Secrets.Get(ctx, secret.Ref(x.Value))
 		if err != nil {
 			return nil, nil, fmt.Errorf("secret %s of action %s: %w", x.Name, r.Metadata.Name, err)
@@ -298,6 +302,9 @@ func (actionKind) report(_ *session, _ v1.Resource, live *found) engine.Outputs 
 	return out
 }
 
+// transient: a new draft is not deployed for a moment.
+func (actionKind) transient() []string { return []string{"deploy"} }
+
 func (actionKind) identity() []string {
 	return []string{"supported_trigger", "code", "dependencies", "secrets"}
 }
@@ -307,6 +314,11 @@ func (actionKind) unset(path string, want any) (any, bool) {
 		return nil, true
 	}
 	return base{}.unset(path, want)
+}
+
+// lost: the value of a secret that was taken away is nowhere.
+func (actionKind) lost(path string, before, want any) bool {
+	return path == "secrets" && len(minus(before, want)) > 0
 }
 
 // widens: code that runs at every login decides what tokens say.

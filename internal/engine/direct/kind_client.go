@@ -129,7 +129,7 @@ func withoutSecrets() url.Values {
 
 func (k clientKind) find(ctx context.Context, s *session, r v1.Resource, want fields) (*found, error) {
 	name := r.Metadata.Name
-	marked := func(c fields) bool { return object(c["client_metadata"])[markName] == name }
+	marked := func(c fields) bool { return object(c["client_metadata"])[engine.MarkName] == name }
 	if s.id != "" {
 		raw, err := s.get(ctx, "read client", withoutSecrets(), "clients", s.id)
 		if auth0.ClassOf(err) == auth0.NotFound || (err == nil && raw["name"] != name) {
@@ -202,7 +202,7 @@ func (clientKind) view(ctx context.Context, s *session, r v1.Resource, raw, want
 		}
 		live[secretStored] = err == nil
 	}
-	return &found{id: id, live: live, raw: raw, run: text(object(raw["client_metadata"])[markRun])}, nil
+	return &found{id: id, live: live, raw: raw, run: text(object(raw["client_metadata"])[engine.MarkRun])}, nil
 }
 
 func (s *session) secretRef(r v1.Resource) secret.Ref {
@@ -235,7 +235,7 @@ func (k clientKind) create(ctx context.Context, s *session, r v1.Resource, want 
 	}
 	body := clientBody(nil, want, keys)
 	body["name"] = r.Metadata.Name
-	body["client_metadata"] = merge(object(want["client_metadata"]), fields{markName: r.Metadata.Name, markRun: run})
+	body["client_metadata"] = merge(object(want["client_metadata"]), fields{engine.MarkName: r.Metadata.Name, engine.MarkRun: run})
 	raw, err := s.send(ctx, "create client", http.MethodPost, body, "clients")
 	if err != nil {
 		return nil, err
@@ -253,7 +253,7 @@ func (k clientKind) create(ctx context.Context, s *session, r v1.Resource, want 
 func (k clientKind) converge(ctx context.Context, s *session, r v1.Resource, live *found, want fields) error {
 	body := clientBody(live.live, want, changedKeys(live.live, want))
 	if live.adopt {
-		body["client_metadata"] = merge(object(body["client_metadata"]), fields{markName: r.Metadata.Name})
+		body["client_metadata"] = merge(object(body["client_metadata"]), fields{engine.MarkName: r.Metadata.Name})
 	}
 	if len(body) > 0 {
 		if _, err := s.send(ctx, "update client", http.MethodPatch, body, "clients", live.id); err != nil {

@@ -97,6 +97,11 @@ func connectionOptions(now, want fields) fields {
 	if out == nil {
 		out = fields{}
 	}
+	for name, value := range out {
+		if value == nil {
+			delete(out, name) // Auth0 shows some nulls that it does not take
+		}
+	}
 	put := func(parent, key string, value any) {
 		if parent == "" {
 			out[key] = value
@@ -135,6 +140,11 @@ func (connectionKind) find(ctx context.Context, s *session, r v1.Resource, want 
 	if raw == nil || err != nil {
 		return nil, err
 	}
+	if raw["strategy"] != want["strategy"] {
+		// Said when planning: a plan that can never be applied is worse than none.
+		return nil, &auth0.Error{Class: auth0.Conflict, Operation: "find connection",
+			Message: fmt.Sprintf("a connection named %s exists with strategy %v, which cannot be changed", r.Metadata.Name, raw["strategy"])}
+	}
 	live := connectionView(raw)
 	id := text(raw["id"])
 	if want["enabled_clients"] != nil {
@@ -149,7 +159,7 @@ func (connectionKind) find(ctx context.Context, s *session, r v1.Resource, want 
 		live["enabled_clients"] = ids
 		sortSets(live, "enabled_clients")
 	}
-	return &found{id: id, live: live, raw: raw, run: text(object(raw["metadata"])[markRun])}, nil
+	return &found{id: id, live: live, raw: raw, run: text(object(raw["metadata"])[engine.MarkRun])}, nil
 }
 
 // connection finds a connection by name, nil if there is none.
@@ -188,7 +198,7 @@ func (connectionKind) create(ctx context.Context, s *session, r v1.Resource, wan
 	delete(body, "enabled_clients")
 	delete(body, "database_options")
 	body["name"] = r.Metadata.Name
-	body["metadata"] = merge(object(want["metadata"]), fields{markRun: run})
+	body["metadata"] = merge(object(want["metadata"]), fields{engine.MarkRun: run})
 	if options := object(want["database_options"]); len(options) > 0 {
 		body["options"] = connectionOptions(nil, options)
 	}
@@ -206,9 +216,6 @@ func (connectionKind) converge(ctx context.Context, s *session, _ v1.Resource, l
 	for _, key := range changedKeys(live.live, want) {
 		switch key {
 		case "enabled_clients":
-		case "strategy":
-			return &auth0.Error{Class: auth0.Conflict, Operation: "update connection",
-				Message: fmt.Sprintf("its strategy is %v and cannot be changed", live.live[key])}
 		case "database_options":
 			release := s.locks.acquire(s.Domain() + "/connection/" + live.id)
 			defer release()
@@ -218,7 +225,14 @@ func (connectionKind) converge(ctx context.Context, s *session, _ v1.Resource, l
 			if err != nil {
 				return err
 			}
-			body["options"] = connectionOptions(object(now["options"]), object(want[key]))
+			options := object(now["options"])
+			if len(object(options["configuration"])) > 0 {
+				// Auth0 shows the secrets of custom database scripts encrypted, and would encrypt
+				// what it showed once more.
+				return &auth0.Error{Class: auth0.Conflict, Operation: "update connection",
+					Message: "its options hold secrets of custom database scripts (configuration), which writing the options would destroy; change the options in the dashboard"}
+			}
+			body["options"] = connectionOptions(options, object(want[key]))
 		default:
 			body[key] = want[key]
 		}

@@ -133,7 +133,7 @@ func (userKind) find(ctx context.Context, s *session, r v1.Resource, want fields
 	if raw == nil || err != nil {
 		return nil, err
 	}
-	f := &found{id: text(raw["user_id"]), live: userView(raw), raw: raw, run: text(object(raw["app_metadata"])[markRun])}
+	f := &found{id: text(raw["user_id"]), live: userView(raw), raw: raw, run: text(object(raw["app_metadata"])[engine.MarkRun])}
 	if want["roles"] != nil {
 		assigned, err := s.all(ctx, auth0.Request{Operation: "list roles of user", Path: []string{"users", f.id, "roles"}}, auth0.Offset, "roles")
 		if err != nil {
@@ -164,7 +164,7 @@ func (userKind) create(ctx context.Context, s *session, r v1.Resource, want fiel
 	body["password"] = password.Reveal()
 	// No mail that Tenon did not decide to send: verification is a ticket's job.
 	body["verify_email"] = false
-	body["app_metadata"] = merge(object(want["app_metadata"]), fields{markRun: run})
+	body["app_metadata"] = merge(object(want["app_metadata"]), fields{engine.MarkRun: run})
 	var raw fields
 	err = s.Do(ctx, auth0.Request{Operation: "create user", Method: http.MethodPost, Path: []string{"users"}, Body: body, Secrets: []secret.Value{password}}, &raw)
 	if err != nil {

@@ -63,15 +63,15 @@ func order(resources []v1.Resource, known map[engine.Key]engine.Outputs) ([]node
 		key := engine.KeyOf(r)
 		k := kindOf(r.Kind)
 		if k == nil {
-			return nil, fmt.Errorf("%s: the direct engine does not have the kind %s", key, r.Kind)
+			return nil, invalid(key, "kind", "the direct engine does not have it")
 		}
 		if nodes[key] != nil {
-			return nil, fmt.Errorf("%s is given twice", key)
+			return nil, invalid(key, "metadata.name", "is given twice")
 		}
 		nodes[key] = &node{resource: r, kind: k}
 		if n, ok := naturalKey(r); ok {
 			if other, dup := byNaturalKey[n]; dup {
-				return nil, fmt.Errorf("%s and %s are the same object in Auth0: both are the %s %q", other, key, n.kind, n.key)
+				return nil, invalid(key, "metadata.name", fmt.Sprintf("is the same object in Auth0 as %s: both are the %s %q", other, n.kind, n.key))
 			}
 			byNaturalKey[n] = key
 		}
@@ -98,6 +98,10 @@ func order(resources []v1.Resource, known map[engine.Key]engine.Outputs) ([]node
 		n.after = slices.Compact(n.after)
 	}
 	return sorted(nodes)
+}
+
+func invalid(key engine.Key, path, message string) error {
+	return &engine.InvalidError{Problems: []engine.ResourceProblem{{Key: key, Problem: v1.Problem{Path: path, Message: message}}}}
 }
 
 // sorted is Kahn's algorithm.

@@ -19,26 +19,6 @@ func unknown(v any) bool {
 	return strings.HasPrefix(text(v), "(known after ")
 }
 
-// InvalidError lists everything that is wrong with a request's resources.
-type InvalidError struct {
-	Problems []ResourceProblem
-}
-
-// ResourceProblem is one thing wrong with one resource.
-type ResourceProblem struct {
-	Key engine.Key
-	v1.Problem
-}
-
-// Error implements error.
-func (e *InvalidError) Error() string {
-	lines := make([]string, len(e.Problems))
-	for i, p := range e.Problems {
-		lines[i] = fmt.Sprintf("%s: %s %s", p.Key, p.Path, p.Message)
-	}
-	return strings.Join(lines, "; ")
-}
-
 // Plan implements engine.Engine. It reads lists rather than single objects, so
 // that its cost grows with the number of pages.
 func (e *Engine) Plan(ctx context.Context, req engine.Request) (*engine.Plan, error) {
@@ -79,13 +59,13 @@ func (e *Engine) Plan(ctx context.Context, req engine.Request) (*engine.Plan, er
 
 // check validates every resource, and what only shows when they are seen together.
 func check(resources []v1.Resource) error {
-	invalid := &InvalidError{}
+	invalid := &engine.InvalidError{}
 	authoritative := map[string]bool{}
 	setBy := map[string]engine.Key{}
 	for _, r := range resources {
 		invalid.Problems = append(invalid.Problems, tenantOverlaps(r, setBy)...)
 		for _, p := range r.Validate() {
-			invalid.Problems = append(invalid.Problems, ResourceProblem{engine.KeyOf(r), p})
+			invalid.Problems = append(invalid.Problems, engine.ResourceProblem{Key: engine.KeyOf(r), Problem: p})
 		}
 		if spec, ok := r.Spec.(*v1.Auth0ConnectionSpec); ok && spec.EnabledClients != nil {
 			authoritative[r.Metadata.Name] = true
@@ -103,7 +83,7 @@ func check(resources []v1.Resource) error {
 			}
 			if authoritative[name] {
 				// Each plan would undo what the other side of the last one did.
-				invalid.Problems = append(invalid.Problems, ResourceProblem{engine.KeyOf(r), v1.Problem{
+				invalid.Problems = append(invalid.Problems, engine.ResourceProblem{Key: engine.KeyOf(r), Problem: v1.Problem{
 					Path:    fmt.Sprintf("spec.enabled_connections[%d]", i),
 					Message: fmt.Sprintf("names %s/%s, whose enabled_clients is a complete list: say it in one of the two places", v1.KindConnection, name)}})
 			}
@@ -116,21 +96,21 @@ func check(resources []v1.Resource) error {
 }
 
 // tenantOverlaps reports fields of a tenant that an earlier resource sets too.
-func tenantOverlaps(r v1.Resource, setBy map[string]engine.Key) []ResourceProblem {
+func tenantOverlaps(r v1.Resource, setBy map[string]engine.Key) []engine.ResourceProblem {
 	spec, ok := r.Spec.(*v1.Auth0TenantSpec)
 	if !ok {
 		return nil
 	}
 	f, err := toFields(spec)
 	if err != nil {
-		return []ResourceProblem{{engine.KeyOf(r), v1.Problem{Path: "spec", Message: err.Error()}}}
+		return []engine.ResourceProblem{{Key: engine.KeyOf(r), Problem: v1.Problem{Path: "spec", Message: err.Error()}}}
 	}
 	delete(f, "domain")
-	var problems []ResourceProblem
+	var problems []engine.ResourceProblem
 	walk("", nil, f, func(path string, _, _ any) {
 		at := spec.Domain + " " + path
 		if other, dup := setBy[at]; dup && other != engine.KeyOf(r) {
-			problems = append(problems, ResourceProblem{engine.KeyOf(r), v1.Problem{Path: "spec." + path, Message: "is set by " + other.String() + " too"}})
+			problems = append(problems, engine.ResourceProblem{Key: engine.KeyOf(r), Problem: v1.Problem{Path: "spec." + path, Message: "is set by " + other.String() + " too"}})
 			return
 		}
 		setBy[at] = engine.KeyOf(r)

@@ -26,6 +26,7 @@ func (e *Engine) revert(ctx context.Context, req engine.ApplyRequest) (*engine.R
 		return nil, err
 	}
 	step := req.Step
+	s.id, s.reverting = step.ObjectID, true
 	release := s.locks.acquire(req.Tenant + "/" + step.Key.String())
 	defer release()
 	nothing := &engine.Result{Key: step.Key, Action: engine.None, ObjectID: step.ObjectID}
@@ -42,7 +43,6 @@ func (e *Engine) revert(ctx context.Context, req engine.ApplyRequest) (*engine.R
 	if err != nil {
 		return nil, err
 	}
-	s.id, s.reverting = step.ObjectID, true
 	live, err := k.find(ctx, s, step.Resource, want)
 	if err != nil {
 		return nil, err
@@ -76,7 +76,7 @@ func (e *Engine) restore(ctx context.Context, s *session, k kind, req engine.App
 	if err != nil {
 		return nil, err
 	}
-	if path, ok := underway(before, live.live, want, k.collections()); !ok {
+	if path, ok := underway(k, before, live.live, want); !ok {
 		return nil, fmt.Errorf("%s has changed since, so nothing is restored: %w", path, engine.ErrStale)
 	}
 	target := fields{}
@@ -84,6 +84,10 @@ func (e *Engine) restore(ctx context.Context, s *session, k kind, req engine.App
 	walk("", before, want, func(path string, value, wanted any) {
 		if path == secretStored {
 			return // a stored secret harms nobody, and may be in use
+		}
+		if !same(value, wanted) && k.lost(path, value, wanted) {
+			unrestored = append(unrestored, path)
+			return
 		}
 		if value == nil && !same(value, wanted) {
 			var ok bool
@@ -97,14 +101,19 @@ func (e *Engine) restore(ctx context.Context, s *session, k kind, req engine.App
 	// What an emptied object leaves behind is the object's own absence.
 	collapse(target)
 	sort.Strings(unrestored)
+	if req.Step.Action == engine.Adopt {
+		target["client_metadata"] = merge(object(target["client_metadata"]), fields{engine.MarkName: nil})
+	}
 	live.adopt = false
+	action := engine.None
 	if len(differences(live.live, target)) > 0 {
 		if err := k.converge(ctx, s, req.Step.Resource, live, target); err != nil {
 			return nil, err
 		}
+		action = engine.Update
 		e.cfg.Logger.InfoContext(ctx, "restored what the run had changed", "tenant", req.Tenant, "resource", req.Step.Key.String(), "run", req.Run)
 	}
-	return &engine.Result{Key: req.Step.Key, Action: engine.Update, ObjectID: live.id, Unrestored: unrestored}, nil
+	return &engine.Result{Key: req.Step.Key, Action: action, ObjectID: live.id, Unrestored: unrestored}, nil
 }
 
 // set writes a dotted path into target. shape is the tree that the path came

@@ -46,9 +46,12 @@ func build(t *testing.T, env enginetest.Env) engine.Engine {
 }
 
 // simulate starts an empty tenant in memory.
-func simulate(t *testing.T) enginetest.Target {
+func simulate(t *testing.T) enginetest.Target { return simulatePlan(t, "private") }
+
+// simulatePlan does so with the rate limits of an Auth0 subscription.
+func simulatePlan(t *testing.T, plan string) enginetest.Target {
 	cert, ca := certificate(t)
-	sim, err := auth0sim.New(auth0sim.Config{Logger: simLog, TLS: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}})
+	sim, err := auth0sim.New(auth0sim.Config{Plan: plan, Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})), TLS: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}})
 	require.NoError(t, err)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -76,5 +79,3 @@ func certificate(t *testing.T) (tls.Certificate, string) {
 	require.NoError(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, file
 }
-
-var simLog = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))

@@ -136,7 +136,7 @@ func (b *bench) deploy(id string) {
 
 func testExplicitFalse(b *bench) {
 	id := b.api.call(http.MethodPost, "clients", document{"name": "spa", "app_type": "spa", "is_first_party": true, "oidc_conformant": true,
-		"custom_login_page_on": true, "callbacks": []any{"https://spa.example.com"}, "client_metadata": document{"tenon": "spa"}}).(document)["client_id"].(string)
+		"custom_login_page_on": true, "callbacks": []any{"https://spa.example.com"}, "client_metadata": document{engine.MarkName: "spa"}}).(document)["client_id"].(string)
 	resources := []v1.Resource{
 		v1.New("spa", &v1.Auth0ClientSpec{ApplicationType: "spa", OIDCConformant: new(false), CustomLoginPageOn: new(false), Callbacks: []string{}}),
 		v1.New("api", &v1.Auth0ResourceServerSpec{Identifier: "urn:api", SkipConsentForVerifiableFirstParty: new(false), AllowOfflineAccess: new(false), EnforcePolicies: new(false)}),
@@ -181,6 +181,7 @@ func testAdopt(b *bench) {
 	b.revert(p, outputs)
 	kept := b.api.get("clients/" + old["client_id"].(string))
 	require.Empty(b, kept["callbacks"])
+	require.Equal(b, document{"cost": "42"}, kept["client_metadata"], "it is not marked as managed any more")
 }
 
 func testAmbiguous(b *bench) {
@@ -192,7 +193,7 @@ func testAmbiguous(b *bench) {
 	require.Contains(b, err.Error(), "Auth0Client/web")
 
 	// One that is marked is meant, however many others have its name.
-	third := b.api.call(http.MethodPost, "clients", document{"name": "web", "app_type": "regular_web", "client_metadata": document{"tenon": "web"}}).(document)
+	third := b.api.call(http.MethodPost, "clients", document{"name": "web", "app_type": "regular_web", "client_metadata": document{engine.MarkName: "web"}}).(document)
 	p := b.plan(stack(b.target.Domain)...)
 	require.Equal(b, third["client_id"], step(b, p, "Auth0Client/web").ObjectID)
 }
@@ -307,7 +308,9 @@ func testRevertUpdate(b *bench) {
 	}
 	b.clean(resources...)
 	writes := b.link.Writes()
-	b.revert(p, outputs)
+	for key, res := range b.revert(p, outputs) {
+		require.Equal(b, engine.None, res.Action, key.String())
+	}
 	require.Equal(b, writes, b.link.Writes(), "what is restored already is left alone")
 }
 
@@ -315,7 +318,7 @@ func testRevertOthers(b *bench) {
 	resources := only(stack(b.target.Domain), "Auth0Client/batch", "Auth0Connection/staff", "Auth0Role/admin", "Auth0ResourceServer/api")
 	p := b.plan(resources...)
 	// Between plan and revert somebody else makes the objects; the run never does.
-	b.api.call(http.MethodPost, "clients", document{"name": "batch", "app_type": "non_interactive", "client_metadata": document{"tenon": "batch", "tenon_run": "another"}})
+	b.api.call(http.MethodPost, "clients", document{"name": "batch", "app_type": "non_interactive", "client_metadata": document{engine.MarkName: "batch", engine.MarkRun: "another"}})
 	b.api.call(http.MethodPost, "connections", document{"name": "staff", "strategy": "auth0"})
 	b.api.call(http.MethodPost, "roles", document{"name": "admin", "description": "theirs"})
 	before := b.api.inventory()

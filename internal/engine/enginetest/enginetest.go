@@ -90,7 +90,10 @@ func Run(t *testing.T, cfg Config) {
 		"a lost secret is recovered":           testLostSecret,
 		"widened access is marked":             testRisk,
 	} {
-		t.Run(name, func(t *testing.T) { test(newBench(t, cfg)) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // each has a tenant of its own
+			test(newBench(t, cfg))
+		})
 	}
 }
 

@@ -374,6 +374,55 @@ func TestCrashLeavesNoGap(t *testing.T) {
 	require.EqualValues(t, 6, report.Records)
 }
 
+func TestOldRecordsAreRemovedAndTheRestVerifies(t *testing.T) {
+	p := newPlace(t)
+	cfg := p.config()
+	cfg.Keep = 48 * time.Hour
+	l, err := Open(cfg)
+	require.NoError(t, err)
+	var first []byte
+	for day := range 10 {
+		for range 3 {
+			require.NoError(t, l.Append(p.record(day)))
+		}
+		l.commitAll()
+		if day == 0 {
+			first, err = os.ReadFile(p.files(t)[0].Path)
+			require.NoError(t, err)
+		}
+		p.clock.add(24 * time.Hour)
+	}
+	require.NoError(t, l.close())
+	require.Len(t, p.files(t), 4)
+	report := p.verify(t)
+	require.Empty(t, report.Findings)
+	require.EqualValues(t, 12, report.Records)
+	require.EqualValues(t, 19, report.Head.First)
+
+	// A crash before the removal leaves an old file, which is not an error.
+	require.NoError(t, os.WriteFile(filepath.Join(p.dir, fileName("2026-11-22")), first, 0o600))
+	require.Empty(t, p.verify(t).Findings)
+	require.NoError(t, os.Remove(p.files(t)[1].Path))
+	require.NotEmpty(t, p.verify(t).Findings, "a file that the head says is kept")
+}
+
+func TestOpeningALargeLogReadsItsEndOnly(t *testing.T) {
+	p := newPlace(t)
+	l, err := Open(p.config())
+	require.NoError(t, err)
+	for i := range 5000 { // some 2 MB, in one file
+		require.NoError(t, l.Append(p.record(i)))
+	}
+	require.NoError(t, l.close())
+	info, err := os.Stat(p.files(t)[0].Path)
+	require.NoError(t, err)
+	require.Greater(t, info.Size(), int64(tailSize+1000))
+	p.write(t, 1)
+	report := p.verify(t)
+	require.Empty(t, report.Findings)
+	require.EqualValues(t, 5001, report.Records)
+}
+
 func TestTwoWritersAreKeptApart(t *testing.T) {
 	p := newPlace(t)
 	l, err := Open(p.config())

@@ -102,6 +102,20 @@ const maxFindings = 100
 // Verify reads a whole log and reports every edit, gap, cut tail and missing
 // file. The error is only for what could not be read at all.
 func Verify(cfg VerifyConfig) (*Report, error) {
+	for range 3 {
+		report, err := verify(cfg)
+		if err == nil && len(report.Findings) == 0 {
+			return report, nil
+		}
+		// A running log may have removed old files while they were being read.
+		if head, headErr := readHead(cfg.HeadFile, cfg.PublicKey); headErr != nil || report == nil || head.First == report.Head.First {
+			return report, err
+		}
+	}
+	return verify(cfg)
+}
+
+func verify(cfg VerifyConfig) (*Report, error) {
 	v := &verification{report: &Report{}, known: map[uint64]Head{}}
 	// The head is read first: the log may grow meanwhile, but never shrink.
 	head, err := readHead(cfg.HeadFile, cfg.PublicKey)
@@ -121,7 +135,7 @@ func Verify(cfg VerifyConfig) (*Report, error) {
 		}
 		v.known[k.Sequence] = k
 	}
-	v.next, v.prev = head.First, head.FirstPrevious
+	v.first, v.next, v.prev = head.First, head.First, head.FirstPrevious
 	files, ferr := Files(cfg.Dir)
 	if ferr != nil {
 		return nil, ferr
@@ -146,6 +160,7 @@ func Verify(cfg VerifyConfig) (*Report, error) {
 
 type verification struct {
 	report *Report
+	first  uint64 // number of the oldest record kept
 	next   uint64 // number that the next record must have
 	prev   string // hash that it must name
 	known  map[uint64]Head
@@ -197,6 +212,9 @@ func (v *verification) line(path string, line int, text []byte) {
 		}
 		return
 	}
+	if rec.Sequence < v.first && v.next == v.first {
+		return // removed from the log, and its file not yet removed
+	}
 	v.report.Records++
 	if rec.Sequence != v.next {
 		v.found(path, line, rec.Sequence, fmt.Sprintf("record %d follows where record %d was expected: records are missing or were moved", rec.Sequence, v.next))
@@ -230,11 +248,36 @@ func parseLine(text []byte) (Record, error) {
 	return rec, nil
 }
 
+// firstRecord returns a file's first record; nil if the file is empty.
+func firstRecord(path string) (*Record, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := bufio.NewReader(f).ReadBytes('\n')
+	if err == io.EOF && len(text) == 0 {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	rec, err := parseLine(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return &rec, nil
+}
+
 // tail is the end of a file.
 type tail struct {
 	Sequence uint64
 	Hash     string
 }
+
+// tailSize is how much of a file's end is looked at for its last record. A
+// record is far smaller, and a day's file can be far larger.
+const tailSize = 1 << 20
 
 // repairTail returns the last whole record of a file and cuts off a line that
 // a crash left incomplete: it was never acknowledged as written.
@@ -244,25 +287,29 @@ func repairTail(path string) (tail, error) {
 		return tail{}, err
 	}
 	defer f.Close()
-	r := bufio.NewReaderSize(f, 1<<16)
-	var end int64
-	var t tail
-	for {
-		text, err := r.ReadBytes('\n')
-		if err == io.EOF {
-			if len(text) > 0 {
-				if err := f.Truncate(end); err != nil {
-					return tail{}, err
-				}
-			}
-			return t, nil
+	info, err := f.Stat()
+	if err != nil {
+		return tail{}, err
+	}
+	start := max(0, info.Size()-tailSize)
+	text, err := io.ReadAll(io.NewSectionReader(f, start, info.Size()-start))
+	if err != nil {
+		return tail{}, err
+	}
+	whole := bytes.LastIndexByte(text, '\n') + 1
+	if whole < len(text) {
+		if whole == 0 && start > 0 {
+			return tail{}, fmt.Errorf("%s: its end is no audit record", path)
 		}
-		if err != nil {
+		if err := f.Truncate(start + int64(whole)); err != nil {
 			return tail{}, err
 		}
-		end += int64(len(text))
-		if rec, err := parseLine(text); err == nil {
-			t = tail{rec.Sequence, rec.Hash}
+	}
+	list := bytes.SplitAfter(text[:whole], []byte("\n"))
+	for _, line := range slices.Backward(list) {
+		if rec, err := parseLine(line); err == nil {
+			return tail{rec.Sequence, rec.Hash}, nil
 		}
 	}
+	return tail{}, nil
 }
