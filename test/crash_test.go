@@ -71,6 +71,7 @@ func TestWorkerKilledAtEveryBoundary(t *testing.T) {
 	for _, name := range []string{"CheckCredentials", "PlanResources", "ApplyStep", "RenderGrafana", "ProveWebApp", "CreateTickets", "EnrolMFA"} {
 		require.True(t, activities[name], "no worker was killed around %s", name)
 	}
+	require.Greater(t, len(seen), 40, "the steps were not told apart")
 	t.Logf("killed at all of %d boundaries", len(seen))
 }
 
@@ -240,12 +241,12 @@ func (i *killerInbound) ExecuteActivity(ctx context.Context, in *interceptor.Exe
 // resource, a plan by how many resources it has and asks roles for.
 func subject(args []any) string {
 	switch in := args[0].(type) {
-	case *workflows.StepRequest:
+	case workflows.StepRequest:
 		return strings.ReplaceAll(in.Request.Step.Key.String()+":"+string(in.Request.Step.Action), "/", ":")
-	case *workflows.PlanRequest:
+	case workflows.PlanRequest:
 		return strconv.Itoa(len(in.Request.Resources)) + ":" + strconv.Itoa(len(in.Request.Known))
 	}
-	return ""
+	return "only"
 }
 
 // reach kills the process if no worker was killed here before, and the place is

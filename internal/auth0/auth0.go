@@ -142,8 +142,7 @@ func (p *Pool) Domains() []string {
 
 // Tenant returns the client of a configured tenant, always the same one, so
 // that all work on a tenant shares one token and one rate budget. A domain that
-// is not configured is an *Error of class UnknownTenant. ctx is unused today and
-// kept for tenants whose configuration must be fetched.
+// is not configured is an *Error of class UnknownTenant. Nothing is sent.
 func (p *Pool) Tenant(_ context.Context, domain string) (*Client, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

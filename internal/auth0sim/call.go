@@ -104,6 +104,7 @@ type listing struct {
 	show                     func(*call, doc) (any, error)
 	perPage                  int
 	newestFirst              bool
+	counted                  bool // totals come with length and next
 }
 
 // list answers a listing in the shape that the request asks for.
@@ -150,7 +151,11 @@ func (c *call) list(l listing) (answer, error) {
 		return answer{}, err
 	}
 	return c.items(l, docs, func(items []any) any {
-		return doc{l.wrap: items, "start": p.page * p.perPage, "limit": p.perPage, "total": total}
+		out := doc{l.wrap: items, "start": p.page * p.perPage, "limit": p.perPage, "total": total}
+		if l.counted {
+			out["length"], out["next"] = len(items), ""
+		}
+		return out
 	})
 }
 
@@ -248,6 +253,11 @@ func (c *call) fields(d doc) doc {
 		named[top] = true
 	}
 	include := c.query.Get("include_fields") != "false"
+	if include {
+		for _, k := range unasked[strings.Split(c.route.pattern, "/")[1]] {
+			named[k] = true
+		}
+	}
 	out := doc{}
 	for k, v := range d {
 		if named[k] == include {
@@ -255,6 +265,12 @@ func (c *call) fields(d doc) doc {
 		}
 	}
 	return out
+}
+
+// unasked names what a selection of fields shows without being asked.
+var unasked = map[string][]string{
+	"clients":     {"signing_keys"},
+	"connections": {"id", "is_domain_connection", "authentication", "connected_accounts"},
 }
 
 // str, list, obj and boolean read a member of an object, zero if it has

@@ -40,8 +40,12 @@ func badRequest(format string, args ...any) *apiError {
 	return refuse(http.StatusBadRequest, "invalid_body", format, args...)
 }
 
-func notFound(code, message string) *apiError { return refuse(http.StatusNotFound, code, "%s", message) }
+func notFound(code, message string) *apiError {
+	return refuse(http.StatusNotFound, code, "%s", message)
+}
 
-func conflict(code, message string) *apiError { return refuse(http.StatusConflict, code, "%s", message) }
+func conflict(code, message string) *apiError {
+	return refuse(http.StatusConflict, code, "%s", message)
+}
 
 var errNoRoute = refuse(http.StatusNotFound, "", "Not Found")

@@ -1,6 +1,9 @@
 package auth0sim
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/pem"
 	"net/http"
 	"net/url"
 	"sort"
@@ -24,7 +27,8 @@ func accessFamilies() []*family {
 				"token_lifetime": 86400, "token_lifetime_for_web": 7200, "signing_alg": "RS256",
 				"subject_type_authorization": {"user": {"policy": "allow_all"}, "client": {"policy": "require_client_grant"}}}`,
 			unique: "identifier", clash: conflict("resource_server_conflict", "A resource server with the same identifier already exists."),
-			find: func(c *call, id string) (doc, bool, error) { return findResourceServer(c, id) },
+			find:      func(c *call, id string) (doc, bool, error) { return findResourceServer(c, id) },
+			normalise: sealEncryptionKey,
 			prepare: func(c *call, d doc) error {
 				id := strings.TrimSuffix(str(d, "identifier"), "/")
 				if id == "https://"+c.tenant.domain+"/userinfo" || id == strings.TrimSuffix(c.tenant.audience(), "/") {
@@ -69,6 +73,13 @@ func accessFamilies() []*family {
 			path: "/roles", kind: state.RoleID, missing: roleMissing, created: http.StatusOK, deleted: http.StatusOK,
 			list: listing{wrap: "roles", checkpoint: true}, defaults: `{"type": "tenant"}`, filters: []string{"type", "owner_id"},
 			unique: "name", clash: conflict("", "The role already exists."),
+			show: func(c *call, d doc) (any, error) {
+				out := state.Public(d)
+				if _, described := out["description"]; !described && c.http.Method == http.MethodGet {
+					out["description"] = ""
+				}
+				return out, nil
+			},
 			gone: func(c *call, d doc) error {
 				for _, family := range []string{"roles/permissions", "users/roles", "organizations/roles", "groups/roles"} {
 					if _, err := c.DeleteWhere(family, "role_id", str(d, "id")); err != nil {
@@ -97,6 +108,24 @@ func findResourceServer(c *call, id string) (doc, bool, error) {
 		}
 	}
 	return nil, false, nil
+}
+
+// sealEncryptionKey replaces the PEM of an access token's encryption key with
+// what is shown of it.
+func sealEncryptionKey(_ *call, body doc) error {
+	key := obj(obj(body, "token_encryption"), "encryption_key")
+	text := str(key, "pem")
+	if text == "" {
+		return nil
+	}
+	block, _ := pem.Decode([]byte(text))
+	if block == nil {
+		return badRequest("Invalid PEM: could not parse the encryption key")
+	}
+	sum := sha256.Sum256(block.Bytes)
+	key["thumbprint_sha256"] = base64.RawURLEncoding.EncodeToString(sum[:])
+	delete(key, "pem")
+	return nil
 }
 
 func newGrant(c *call, d doc) error {

@@ -12,6 +12,9 @@ var actionMissing = notFound("", "That action does not exist.")
 // buildTime is how long an action that nobody looks at takes to be built.
 const buildTime = 2 * time.Second
 
+// buildLooks is how often a draft with packages is seen being built.
+const buildLooks = 4
+
 // trigger is an extensibility point.
 type trigger struct {
 	id, version, status string
@@ -171,6 +174,7 @@ func patchAction(c *call) (answer, error) {
 	now := nanoTime(c.Now())
 	merge(d, body, nil, nil)
 	d["updated_at"], d["status"], d["all_changes_deployed"] = now, "pending", false
+	delete(state.PrivateOf(d), "looks")
 	if hasSecrets {
 		setSecrets(d, secrets, now)
 	}
@@ -180,18 +184,22 @@ func patchAction(c *call) (answer, error) {
 	return answer{status: http.StatusOK, body: showAction(d)}, c.Put("actions", c.id(), d)
 }
 
-// advance moves a draft along its build: a look at it is a step, and a build
-// with packages to install takes one more; time alone finishes it too.
+// advance moves a draft along its build: a build without packages is done when
+// it is looked at, one with packages to install after some looks; time alone
+// finishes it too.
 func advance(c *call, d doc) (changed bool) {
 	status := str(d, "status")
 	if status == "built" || status == "failed" {
 		return false
 	}
+	private := state.PrivateOf(d)
+	looks, _ := private["looks"].(float64)
 	updated, err := time.Parse(time.RFC3339Nano, str(d, "updated_at"))
-	if err == nil && c.Now().Sub(updated) >= buildTime || status == "building" || len(list(d, "dependencies")) == 0 {
+	if err == nil && c.Now().Sub(updated) >= buildTime || len(list(d, "dependencies")) == 0 || looks >= buildLooks {
 		d["status"] = "built"
+		delete(private, "looks")
 	} else {
-		d["status"] = "building"
+		d["status"], private["looks"] = "building", looks+1
 	}
 	return true
 }
@@ -408,6 +416,7 @@ func showBinding(c *call, b doc) (doc, error) {
 	out := state.Public(b)
 	delete(out, "action_id")
 	action := showAction(d)
+	action["all_changes_deployed"] = false
 	out["action"] = action
 	return out, nil
 }

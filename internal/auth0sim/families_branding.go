@@ -36,12 +36,16 @@ func brandingFamilies() []*family {
 				if err == nil && n > 0 {
 					err = refuse(http.StatusBadRequest, "", "Bad Operation on Notification Resource")
 				}
+				configuration := obj(d, "configuration")
+				if err == nil && str(d, "name") == "twilio" && str(configuration, "default_from") == "" && str(configuration, "mssid") == "" {
+					err = refuse(http.StatusBadRequest, "", "Bad Operation on Notification Resource")
+				}
 				d["tenant"] = c.tenant.name
 				return err
 			},
 			show: hide("credentials")},
 		{path: "/branding/phone/templates", kind: state.PhoneTemplateID, list: listing{wrap: "templates", always: true}, missing: notFound("", "Phone template not found"),
-			filters: []string{"disabled"}, defaults: `{"channel": "phone", "customizable": true, "disabled": false}`,
+			filters: []string{"disabled"}, stamped: true, mergeKeys: []string{"content"}, defaults: `{"channel": "phone", "disabled": false, "content": {"syntax": "liquid"}}`,
 			prepare: func(c *call, d doc) error {
 				d["tenant"] = c.tenant.name
 				return nil

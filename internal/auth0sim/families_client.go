@@ -16,7 +16,7 @@ var clientMissing = notFound("inexistent_client", "The client does not exist")
 
 const clientDefaults = `{
 	"is_first_party": true, "is_token_endpoint_ip_header_trusted": false, "oidc_conformant": false,
-	"jwt_configuration": {"secret_encoded": false}, "sso_disabled": false, "cross_origin_authentication": false,
+	"jwt_configuration": {"secret_encoded": false}, "sso_disabled": false, "cross_origin_authentication": false, "cross_origin_auth": false,
 	"custom_login_page_on": true,
 	"refresh_token": {"rotation_type": "non-rotating", "expiration_type": "non-expiring", "leeway": 0, "token_lifetime": 2592000,
 		"infinite_token_lifetime": true, "infinite_idle_token_lifetime": true, "idle_token_lifetime": 1296000}
@@ -26,8 +26,8 @@ func clientFamilies() []*family {
 	return []*family{
 		{
 			path: "/clients", field: "client_id", kind: state.ClientID, missing: clientMissing, idempotentDelete: true,
-			list: listing{wrap: "clients", checkpoint: true}, filters: []string{"is_global", "is_first_party", "external_client_id"},
-			mergeKeys: []string{"client_metadata"}, prepare: newClient, change: changeClient, show: showClient,
+			list: listing{wrap: "clients", checkpoint: true, counted: true}, filters: []string{"is_global", "is_first_party", "external_client_id"},
+			mergeKeys: []string{"client_metadata", "jwt_configuration", "refresh_token", "mobile", "native_social_login", "session_transfer"}, prepare: newClient, change: changeClient, show: showClient,
 			gone: func(c *call, d doc) error { return dropClient(c, str(d, "client_id")) },
 		},
 		{
@@ -42,6 +42,15 @@ func clientFamilies() []*family {
 func newClient(c *call, d doc) error {
 	method := str(d, "token_endpoint_auth_method")
 	express := str(d, "app_type") == "express_configuration"
+	if d["is_first_party"] == false && str(d, "third_party_security_mode") != "permissive" {
+		thirdParty(c, d)
+	}
+	if str(d, "app_type") == "resource_server" {
+		fillGaps(d, jsonDoc(`{"oidc_conformant": true, "grant_types": [], "jwt_configuration": {"alg": "RS256"}}`))
+	}
+	if transfer := obj(d, "session_transfer"); transfer != nil {
+		fillGaps(transfer, jsonDoc(sessionTransferDefaults))
+	}
 	jwtConfig := obj(d, "jwt_configuration")
 	_, hasAlg := jwtConfig["alg"]
 	_, hasLifetime := jwtConfig["lifetime_in_seconds"]
@@ -83,6 +92,16 @@ func newClient(c *call, d doc) error {
 	}
 	d["signing_keys"] = []any{doc{"cert": certificatePEM(key.Certificate), "subject": "/CN=" + c.tenant.domain}}
 	return adoptCredentials(c, d)
+}
+
+const sessionTransferDefaults = `{"can_create_session_transfer_token": false, "allowed_authentication_methods": [], "enforce_device_binding": "ip",
+	"allow_refresh_token": false, "enforce_cascade_revocation": true, "enforce_online_refresh_tokens": true}`
+
+// thirdParty gives an application of somebody else the stricter defaults.
+func thirdParty(c *call, d doc) {
+	d["client_id"] = "tpc_" + strings.TrimPrefix(c.NewID(state.EventID), "evt_")
+	fillGaps(d, jsonDoc(`{"oidc_conformant": true, "jwt_configuration": {"alg": "RS256", "lifetime_in_seconds": 3600}, "grant_types": ["authorization_code"],
+		"refresh_token": {"expiration_type": "expiring", "infinite_idle_token_lifetime": false}}`))
 }
 
 func certificatePEM(cert *x509.Certificate) string {

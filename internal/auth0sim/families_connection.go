@@ -437,6 +437,7 @@ func connectionHandlers() map[string]handler {
 		"GET /connections": func(c *call) (answer, error) {
 			l := connections.list
 			l.family, l.show = "connections", connections.show
+			l.counted = true
 			kinds, name := c.query["strategy"], c.query.Get("name")
 			switch {
 			case name != "":

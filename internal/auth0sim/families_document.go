@@ -27,6 +27,13 @@ func documentFamilies() []*family {
 		{path: "/network-acls", kind: state.NetworkACLID, list: listing{wrap: "network_acls"}, stamped: true, put: true, deleted: http.StatusOK,
 			missing: notFound("", "The Network ACL does not exist."), prepare: checkACL,
 			change: func(c *call, _, d, _ doc) error { return checkACL(c, d) },
+			show: func(c *call, d doc) (any, error) {
+				out := state.Public(d)
+				if c.http.Method == http.MethodGet {
+					out["tenant_id"], out["deleted_at"] = c.tenant.name, nil
+				}
+				return out, nil
+			},
 			find: func(c *call, id string) (doc, bool, error) {
 				if !aclID.MatchString(id) {
 					return nil, false, refuse(http.StatusBadRequest, "invalid_uri", "Network ACL id is not a valid ACL ID in the form 'acl_XXXXXXXXXXXXXXXXXXXXXX'")
@@ -128,10 +135,10 @@ func checkACL(_ *call, d doc) error {
 func sealVault(_ *call, d doc) error {
 	if setup, given := d["setup"]; given {
 		state.PrivateOf(d)["setup"] = setup
-		sum := md5.Sum([]byte(quoted(setup)))
-		d["fingerprint"] = hex.EncodeToString(sum[:])
 		delete(d, "setup")
 	}
+	sum := md5.Sum([]byte(quoted(doc{"name": d["name"], "account": d["account_name"], "setup": state.PrivateOf(d)["setup"]})))
+	d["fingerprint"] = hex.EncodeToString(sum[:])
 	if _, has := d["ready"]; !has {
 		d["ready"], d["refreshed_at"] = false, nil
 	}
@@ -152,7 +159,11 @@ func newDomain(c *call, d doc) error {
 		fillGaps(d, doc{"tls_policy": "recommended"})
 	}
 	delete(d, "verification_method")
-	d["primary"], d["is_default"], d["status"] = false, false, "pending_verification"
+	others, err := c.Count("custom-domains", state.ListOptions{})
+	if err != nil {
+		return err
+	}
+	d["primary"], d["is_default"], d["status"] = others == 0, false, "pending_verification"
 	d["verification"] = doc{"methods": []any{method}}
 	d["created_at"] = state.Timestamp(c.Now())
 	return nil

@@ -48,7 +48,18 @@ func eventFamilies() []*family {
 			},
 			show: func(_ *call, d doc) (any, error) { return showStream(d), nil },
 			gone: func(c *call, d doc) error {
-				_, err := c.DeleteWhere("deliveries", "event_stream_id", str(d, "id"))
+				if _, err := c.DeleteWhere("deliveries", "event_stream_id", str(d, "id")); err != nil {
+					return err
+				}
+				// An action that a stream delivers to goes with the stream.
+				action := str(obj(obj(d, "destination"), "configuration"), "action_id")
+				if action == "" {
+					return nil
+				}
+				if _, err := c.DeleteWhere("actions/versions", "action_id", action); err != nil {
+					return err
+				}
+				_, err := c.Delete("actions", action)
 				return err
 			},
 		},

@@ -8,18 +8,24 @@ import (
 )
 
 const tenantDefaults = `{
-	"allowed_logout_urls": [], "change_password": {"enabled": false}, "default_audience": "", "default_directory": "",
+	"allowed_logout_urls": [], "acr_values_supported": [], "change_password": {"enabled": false}, "default_audience": "", "default_directory": "",
 	"enabled_locales": ["en"],
 	"flags": {
-		"allow_changing_enable_sso": false, "cannot_change_enforce_client_authentication_on_passwordless_start": true,
-		"disable_impersonation": true, "enable_sso": true, "enforce_client_authentication_on_passwordless_start": true,
-		"universal_login": true, "revoke_refresh_token_grant": false, "disable_clickjack_protection_headers": false},
+		"allow_changing_enable_sso": false, "allow_legacy_delegation_grant_types": true, "allow_legacy_ro_grant_types": true,
+		"allow_other_legacy_grant_types": true, "cannot_change_enforce_client_authentication_on_passwordless_start": true,
+		"disable_clickjack_protection_headers": false, "disable_fields_map_fix": true, "disable_impersonation": true,
+		"disable_management_api_sms_obfuscation": true, "enable_dynamic_client_registration": true, "enable_public_signup_user_exists_error": true,
+		"enable_sso": true, "enforce_client_authentication_on_passwordless_start": true, "mfa_show_factor_list_on_enrollment": true,
+		"no_disclose_enterprise_connections": false, "remove_alg_from_jwks": false, "require_signed_request_object": false,
+		"revoke_refresh_token_grant": false, "universal_login": true, "use_scope_descriptions_for_consent": false},
 	"friendly_name": "My Test Tenant", "guardian_mfa_page": {"enabled": false},
 	"idle_session_lifetime": 72, "session_lifetime": 168, "ephemeral_session_lifetime": 72, "idle_ephemeral_session_lifetime": 24,
-	"picture_url": "https://example.com/logo.png", "support_email": "support@example.com", "support_url": "https://example.com/support",
-	"sandbox_version": "22", "oidc_logout": {"rp_logout_end_session_endpoint_discovery": true},
+	"picture_url": "https://example.com/logo.png", "support_email": "support@mycompany.org", "support_url": "https://mycompany.org/support",
+	"sandbox_version": "22", "oidc_logout": {"rp_logout_end_session_endpoint_discovery": true}, "sessions": {"oidc_logout_prompt_enabled": true},
+	"session_cookie": {"mode": "persistent"}, "universal_login": {"colors": {"page_background": "#FF4F40", "primary": "#2A2E35"}},
+	"allow_organization_name_in_authentication_api": true, "customize_mfa_in_postlogin_action": true, "pushed_authorization_requests_supported": false,
 	"resource_parameter_profile": "audience", "phone_consolidated_experience": false,
-	"client_id_metadata_document_supported": false, "dynamic_client_registration_security_mode": "strict"
+	"client_id_metadata_document_supported": true, "dynamic_client_registration_security_mode": "permissive"
 }`
 
 func tenantFamilies() []*family { return nil }
@@ -38,7 +44,7 @@ func tenantSingletons() []*singleton {
 				"pre-user-registration": {"shields": []}, "pre-change-password": {"shields": []}}}`, mergeKeys: []string{"stage"}},
 		{path: "/attack-protection/bot-detection", store: "attack-protection", id: "bot-detection", allowed: botDetection,
 			defaults: `{"bot_detection_level": "medium", "challenge_password_policy": "never", "challenge_passwordless_policy": "never",
-				"challenge_password_reset_policy": "never", "allowlist": [], "monitoring_mode_enabled": true}`},
+				"challenge_password_reset_policy": "never", "allowlist": [], "monitoring_mode_enabled": false}`},
 		{path: "/attack-protection/captcha", store: "attack-protection", id: "captcha", allowed: botDetection,
 			defaults: `{"active_provider_id": "auth_challenge", "auth_challenge": {"fail_open": false}}`},
 		{path: "/attack-protection/phone-provider-protection", store: "attack-protection", id: "phone-provider-protection", defaults: `{}`},
@@ -49,7 +55,7 @@ func tenantSingletons() []*singleton {
 }
 
 func tenantSettings() *singleton {
-	return &singleton{store: "tenants/settings", path: "/tenants/settings", defaults: tenantDefaults, mergeKeys: []string{"flags"},
+	return &singleton{store: "tenants/settings", path: "/tenants/settings", defaults: tenantDefaults, mergeKeys: []string{"flags", "change_password", "guardian_mfa_page"},
 		show: func(c *call, d doc) (any, error) {
 			out := state.Clone(state.Public(d))
 			if c.http.Method == http.MethodGet {

@@ -11,8 +11,9 @@
 //
 // What must always hold: the frontend is the only door, and a caller without
 // a certificate that the TLSSource accepts and a token that the Access accepts
-// gets nothing through it. Every other port is on loopback behind an authority
-// of its own, because a caller there is the cluster's administrator. The only
+// gets nothing through it. Every other port is behind an authority of its own,
+// because a caller there is the cluster's administrator, and on loopback unless
+// a Membership joins several machines. The only
 // way to an open server is Config.Insecure, and it is confined to loopback.
 // A condition under which Temporal would end the process is an error of New or
 // Run instead.

@@ -226,6 +226,12 @@ func TestPostgres(t *testing.T) {
 			cfg.Membership = &cluster.Membership{BindIP: ip, Ports: ports}
 			nodes = append(nodes, start(t, cfg))
 		}
+		// Gossip decides who owns which workflow: it is for nodes alone.
+		gossip := net.JoinHostPort("127.0.0.3", strconv.Itoa(ports["history"]-300))
+		f := shared.tls
+		requireAlert(t, shake(gossip, clientTLS(nil, f.internode.pool, "temporal-internode")))
+		requireAlert(t, shake(gossip, clientTLS(&f.client, f.internode.pool, "temporal-internode")))
+
 		// A worker and a caller of the first, then of the second node alone.
 		c, err := dial(t, nodes[0].Address(), shared.tls, &shared.tls.client, goodToken)
 		require.NoError(t, err)

@@ -107,6 +107,9 @@ func (w *workerPart) start(ctx context.Context, d *Daemon) error {
 	w.worker = worker.New(w.client, workflows.TaskQueue, worker.Options{
 		Interceptors:      d.cfg.Worker.Interceptors,
 		WorkerStopTimeout: stopWorker,
+		// Well below the heartbeat timeout of internal/workflows: a worker on a busy
+		// machine must not be taken for dead.
+		MaxHeartbeatThrottleInterval: time.Second,
 		OnFatalError: func(err error) {
 			select {
 			case w.failed <- err:

@@ -547,7 +547,8 @@ func TestParsePermission(t *testing.T) {
 		"a:b:worker":             {"a:b", RoleWorker},
 		"temporal-system:admin":  {ClusterWide, RoleAdmin},
 		"system:operator":        {ClusterWide, RoleOperator},
-		"Temporal-System:client": {ClusterWide, RoleClient},
+		"System:client":          {"System", RoleClient},
+		"Temporal-System:client": {"Temporal-System", RoleClient},
 	} {
 		got, err := ParsePermission(text)
 		require.NoError(t, err, text)
@@ -556,5 +557,25 @@ func TestParsePermission(t *testing.T) {
 	for _, text := range []string{"", ":", ":admin", "default", "default:", "default:root", " default:admin", "a\tb:admin", "default:admin ", "*", strings.Repeat("a", 2000) + ":admin"} {
 		_, err := ParsePermission(text)
 		require.Error(t, err, "%.20q", text)
+	}
+}
+
+func TestParseGrant(t *testing.T) {
+	for _, c := range []struct {
+		role, namespace string
+		want            Permission
+	}{
+		{"system", "", Permission{ClusterWide, RoleAdmin}},
+		{"System", "temporal-system", Permission{ClusterWide, RoleAdmin}},
+		{"operator", "billing", Permission{"billing", RoleOperator}},
+		{"reader", "system", Permission{ClusterWide, RoleReader}},
+	} {
+		got, err := ParseGrant(c.role, c.namespace)
+		require.NoError(t, err)
+		require.Equal(t, c.want, got)
+	}
+	for _, c := range [][2]string{{"system", "billing"}, {"operator", ""}, {"root", "billing"}, {"", ""}, {"reader", " x"}} {
+		_, err := ParseGrant(c[0], c[1])
+		require.Error(t, err, "%q", c)
 	}
 }

@@ -76,11 +76,9 @@ func (r *keyring) fetch(ctx context.Context, min time.Duration) error {
 		r.log.Info("key set is refreshed again", "source", r.source.String())
 	}
 	r.lastError, r.lastGood = nil, now
-	old := r.set.Swap(set)
-	if old == nil || old.fingerprint != set.fingerprint {
-		if old != nil {
-			r.log.Info("key set changed", "source", r.source.String(), "keys", len(set.keys))
-		}
+	// Of the first set nothing can depend yet.
+	if old := r.set.Swap(set); old != nil && old.fingerprint != set.fingerprint {
+		r.log.Info("key set changed", "source", r.source.String(), "keys", len(set.keys))
 		r.changed()
 	}
 	return nil

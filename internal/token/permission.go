@@ -91,10 +91,31 @@ func ParsePermission(text string) (Permission, error) {
 	if strings.TrimSpace(ns) != ns || strings.ContainsFunc(ns, unprintable) {
 		return Permission{}, fmt.Errorf("permission %.40q names an impossible namespace", text)
 	}
-	if strings.EqualFold(ns, clusterWideAlias) || strings.EqualFold(ns, ClusterWide) {
+	// Exactly: namespaces differ by case, and "System" may be one of them.
+	if ns == clusterWideAlias {
 		ns = ClusterWide
 	}
 	return Permission{Namespace: ns, Role: role}, nil
+}
+
+// ParseGrant reads a role and a namespace that a person gave apart. The role
+// "system" is the cluster's administration, and has no namespace; for other
+// roles the namespace is required, and "temporal-system" or "system" means all.
+func ParseGrant(role, namespace string) (Permission, error) {
+	if strings.EqualFold(role, clusterWideAlias) {
+		if namespace != "" && namespace != clusterWideAlias && namespace != ClusterWide {
+			return Permission{}, fmt.Errorf("role system holds in every namespace, not in %.40q alone", namespace)
+		}
+		return Permission{ClusterWide, RoleAdmin}, nil
+	}
+	r, err := ParseRole(role)
+	if err != nil {
+		return Permission{}, err
+	}
+	if namespace == "" {
+		return Permission{}, fmt.Errorf("role %s needs a namespace", r)
+	}
+	return ParsePermission(namespace + ":" + string(r))
 }
 
 func unprintable(r rune) bool { return r < 0x20 || r == 0x7f || r == '\uFFFD' || r == '\u200b' }

@@ -420,7 +420,7 @@ func TestScopesAndPermissionShapes(t *testing.T) {
 		{map[string]any{"scope": "openid temporal-worker profile", "permissions": nil}, DefaultClaims(), []Permission{{ClusterWide, RoleWorker}}},
 		{map[string]any{"scp": "temporal-client", "permissions": nil}, []string{"scp"}, []Permission{{ClusterWide, RoleClient}}},
 		{map[string]any{"permissions": "a:read b:write"}, DefaultClaims(), []Permission{{"a", RoleReader}, {"b", RoleClient}}},
-		{map[string]any{"https://x/roles": []string{"System:Admin"}}, []string{"https://x/roles"}, []Permission{{ClusterWide, RoleAdmin}}},
+		{map[string]any{"https://x/roles": []string{"system:Admin"}}, []string{"https://x/roles"}, []Permission{{ClusterWide, RoleAdmin}}},
 		{map[string]any{"permissions": nil}, DefaultClaims(), nil},
 	} {
 		claims, err := verify(a.trust(func(it *IssuerTrust) { it.Permissions = FromClaims(s.names...) }), a.sign("ES256", a.claims(s.claims), nil))
@@ -602,7 +602,7 @@ func FuzzParsePermission(f *testing.F) {
 		if p.Namespace == "" || expandable(p.Role) == "" {
 			t.Fatalf("%q reads as %+v", s, p)
 		}
-		if p.Namespace == ClusterWide && !strings.EqualFold(s[:strings.LastIndexByte(s, ':')], "system") && !strings.EqualFold(s[:strings.LastIndexByte(s, ':')], ClusterWide) {
+		if ns := s[:strings.LastIndexByte(s, ':')]; p.Namespace == ClusterWide && ns != "system" && ns != ClusterWide {
 			t.Fatalf("%q reads as cluster-wide", s)
 		}
 		again, err := ParsePermission(p.String())

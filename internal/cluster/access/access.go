@@ -99,7 +99,7 @@ func New(cfg Config) (*Access, error) {
 	if err != nil {
 		return nil, fmt.Errorf("access: %w", err)
 	}
-	a := &Access{cfg: cfg, methods: index(policyTable), rules: rules, mapper: newMapper(cfg.Verifier, len(rules) > 0)}
+	a := &Access{cfg: cfg, methods: index(policyTable), rules: rules, mapper: newMapper(cfg.Verifier, len(rules) > 0, cfg.Logger)}
 	a.internal.cfg = &a.cfg
 	if cfg.CertificateCaller != nil {
 		a.mapper.byCertificate = a.certificateClaims

@@ -7,6 +7,8 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -338,6 +340,19 @@ func TestListNamespacesShowsTheCallersOwn(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, all, list(internal, listNamespacesName))
 	require.Len(t, everything.Namespaces, 3, "the server's own answer, which may be shared, is not changed")
+}
+
+func TestTokenThatGrantsNothingIsLogged(t *testing.T) {
+	var log strings.Builder
+	b := newBench(t, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+	raw, _, err := b.issuer.Issue(context.Background(), token.IssueRequest{Subject: "ann", Scope: "openid billing:wriet"})
+	require.NoError(t, err)
+	for range 3 {
+		require.False(t, b.allowed("Bearer "+raw.Reveal(), start, "billing", nil))
+	}
+	require.Equal(t, 1, strings.Count(log.String(), "token grants no role"), "once for each token")
+	require.Contains(t, log.String(), "billing:wriet")
+	require.NotContains(t, log.String(), raw.Reveal())
 }
 
 func TestConfigIsChecked(t *testing.T) {

@@ -3,6 +3,7 @@ package access
 import (
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"strings"
 
 	commonpb "go.temporal.io/api/common/v1"
@@ -94,11 +95,17 @@ var errNoToken = errors.New("no token")
 // errScheme is the reason recorded for an Authorization header that is no bearer token.
 var errScheme = errors.New("authorization is no bearer token")
 
-func newMapper(v TokenVerifier, withClaims bool) *mapper {
+func newMapper(v TokenVerifier, withClaims bool, log *slog.Logger) *mapper {
 	return &mapper{
 		verifier: v,
-		derive:   func(c *token.Claims) any { return claimsOf(newCaller(c, withClaims)) },
-		none:     claimsOf(&Caller{refused: errNoToken}),
+		derive: func(c *token.Claims) any {
+			// A misspelt permission grants nothing, and nothing else would say so.
+			if len(c.Permissions) == 0 {
+				log.Warn("token grants no role", "subject", c.Subject, "issuer", c.Issuer, "token_id", c.ID, "ignored", c.Ignored)
+			}
+			return claimsOf(newCaller(c, withClaims))
+		},
+		none: claimsOf(&Caller{refused: errNoToken}),
 	}
 }
 

@@ -283,6 +283,7 @@ func TestAPlanReadsLists(t *testing.T) {
 // TestASlowTenantIsNotHammered applies on the smallest plan, two requests a
 // second: the headers say when to wait, so hardly a request is refused.
 func TestASlowTenantIsNotHammered(t *testing.T) {
+	t.Parallel()
 	requests, refused := 0, 0
 	e, target, _ := setupOn(t, simulatePlan(t, "free"), func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
 		res, err := next.RoundTrip(req)

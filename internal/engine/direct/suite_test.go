@@ -29,6 +29,7 @@ import (
 )
 
 func TestEngine(t *testing.T) {
+	t.Parallel()
 	enginetest.Run(t, enginetest.Config{Tenant: simulate, Engine: build})
 }
 
