@@ -53,8 +53,11 @@ type Config struct {
 	// Namespace defaults to "default".
 	Namespace string
 	// CAFile holds the certificates to trust, CertFile and KeyFile the client's
-	// own, all PEM. Required.
+	// own, all PEM. Required, but for CertFile and KeyFile where the cluster asks
+	// for a token only.
 	CAFile, CertFile, KeyFile string
+	// Plaintext connects without TLS, to a cluster that was opened on purpose.
+	Plaintext bool
 	// ServerName is the name that the server's certificate must carry. Defaults
 	// to "temporal-server", which every server of a Tenon cluster carries.
 	ServerName string
@@ -80,7 +83,9 @@ func FromDataDir(dir string, role Role) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
-	return InDataDir(dir, role, e.Cluster.Address, e.Cluster.Namespace), nil
+	cfg := InDataDir(dir, role, e.Cluster.Address, e.Cluster.Namespace)
+	cfg.Plaintext = e.Cluster.Plaintext
+	return cfg, nil
 }
 
 // InDataDir describes a cluster at an address, reached with the certificates,
@@ -117,8 +122,8 @@ func Options(cfg Config) (client.Options, error) {
 	if _, _, err := net.SplitHostPort(cfg.Address); err != nil {
 		return client.Options{}, fmt.Errorf("address %q: %w", cfg.Address, err)
 	}
-	if cfg.CAFile == "" || cfg.CertFile == "" || cfg.TokenFile == "" {
-		return client.Options{}, errors.New("a Tenon cluster wants CAFile, CertFile, KeyFile and TokenFile")
+	if cfg.TokenFile == "" {
+		return client.Options{}, errors.New("a Tenon cluster wants a token: TokenFile is empty")
 	}
 	if cfg.Namespace == "" {
 		cfg.Namespace = "default"
@@ -126,11 +131,17 @@ func Options(cfg Config) (client.Options, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	files, err := pki.OpenClient(pki.ClientConfig{
-		CAFile: cfg.CAFile, CertFile: cfg.CertFile, KeyFile: cfg.KeyFile, ServerName: cfg.ServerName, Logger: cfg.Logger,
-	})
-	if err != nil {
-		return client.Options{}, err
+	var connection client.ConnectionOptions
+	if cfg.Plaintext {
+		connection.TLSDisabled = true
+	} else {
+		files, err := pki.OpenClient(pki.ClientConfig{
+			CAFile: cfg.CAFile, CertFile: cfg.CertFile, KeyFile: cfg.KeyFile, ServerName: cfg.ServerName, Logger: cfg.Logger,
+		})
+		if err != nil {
+			return client.Options{}, err
+		}
+		connection.TLS = files.TLS()
 	}
 	source := token.FileSource(cfg.TokenFile)
 	if _, err := source.Token(); err != nil {
@@ -142,7 +153,7 @@ func Options(cfg Config) (client.Options, error) {
 		Identity:          cfg.Identity,
 		Logger:            log.NewStructuredLogger(cfg.Logger),
 		HeadersProvider:   source,
-		ConnectionOptions: client.ConnectionOptions{TLS: files.TLS()},
+		ConnectionOptions: connection,
 	}
 	if cfg.PayloadKeyFile != "" {
 		if err := encrypt(&opts, cfg.PayloadKeyFile); err != nil {

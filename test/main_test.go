@@ -1,8 +1,11 @@
 package test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/signal"
@@ -99,40 +102,79 @@ func start(t *testing.T, cfg daemon.Config) *stack {
 }
 
 // http is a client that trusts the stack's authority.
-func (s *stack) http(t *testing.T) *http.Client {
-	t.Helper()
+func (s *stack) http() (*http.Client, error) {
 	pem, err := os.ReadFile(filepath.Join(s.dir, "certs", "ca.crt"))
-	require.NoError(t, err)
+	if err != nil {
+		return nil, err
+	}
 	roots := x509.NewCertPool()
-	require.True(t, roots.AppendCertsFromPEM(pem))
-	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}}, Timeout: 10 * time.Second}
+	roots.AppendCertsFromPEM(pem)
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}}, Timeout: 10 * time.Second}, nil
 }
 
-// management reads from the simulator's Management API with its own credentials.
-func (s *stack) management(t *testing.T, path string, into any) {
-	t.Helper()
-	c := s.http(t)
+// manage calls the simulator's Management API with its own credentials.
+func (s *stack) manage(method, path string, body, into any) error {
+	c, err := s.http()
+	if err != nil {
+		return err
+	}
 	base := "https://" + s.endpoints.Auth0.Domain
 	secret, err := os.ReadFile(s.endpoints.Auth0.ClientSecretFile)
-	require.NoError(t, err)
+	if err != nil {
+		return err
+	}
 	res, err := c.PostForm(base+"/oauth/token", map[string][]string{
 		"grant_type": {"client_credentials"}, "audience": {base + "/api/v2/"},
 		"client_id": {s.endpoints.Auth0.ClientID}, "client_secret": {string(secret)},
 	})
-	require.NoError(t, err)
+	if err != nil {
+		return err
+	}
 	defer res.Body.Close()
 	var token struct {
 		AccessToken string `json:"access_token"`
 	}
-	require.NoError(t, json.NewDecoder(res.Body).Decode(&token))
-	req, err := http.NewRequest(http.MethodGet, base+"/api/v2/"+path, nil)
-	require.NoError(t, err)
+	if err := json.NewDecoder(res.Body).Decode(&token); err != nil {
+		return err
+	}
+	var sent io.Reader
+	if body != nil {
+		data, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		sent = bytes.NewReader(data)
+	}
+	req, err := http.NewRequest(method, base+"/api/v2/"+path, sent)
+	if err != nil {
+		return err
+	}
 	req.Header.Set("Authorization", "Bearer "+token.AccessToken)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
 	res, err = c.Do(req)
-	require.NoError(t, err)
+	if err != nil {
+		return err
+	}
 	defer res.Body.Close()
-	require.Equal(t, http.StatusOK, res.StatusCode, path)
-	require.NoError(t, json.NewDecoder(res.Body).Decode(into))
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		return err
+	}
+	if res.StatusCode >= 300 {
+		return fmt.Errorf("%s %s: %s: %s", method, path, res.Status, text)
+	}
+	if into == nil {
+		return nil
+	}
+	return json.Unmarshal(text, into)
+}
+
+// management reads from the simulator's Management API.
+func (s *stack) management(t *testing.T, path string, into any) {
+	t.Helper()
+	require.NoError(t, s.manage(http.MethodGet, path, nil, into))
 }
 
 // notifyContext ends with SIGTERM, as a process manager sends it.

@@ -2,15 +2,19 @@ package test
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/tenonhq/tenon/internal/config"
 )
 
 // TestScripts runs the command line sessions in script/*.txtar.
@@ -28,6 +32,9 @@ func TestScripts(t *testing.T) {
 			"occupy":  cmdOccupy,
 			"mode":    cmdMode,
 			"newdata": cmdNewData,
+			"tenant":  cmdTenant,
+			"limited": cmdLimited,
+			"dotenv":  cmdDotenv,
 		},
 	})
 }
@@ -45,7 +52,7 @@ func cmdCode(ts *testscript.TestScript, neg bool, args []string) {
 		cmd.Path = path
 	}
 	cmd.Dir = ts.MkAbs(".")
-	for _, name := range []string{"PATH", "HOME", "TENON_DATA_DIR", "AUTH0_DOMAIN", "AUTH0_CLIENT_ID", "AUTH0_CLIENT_SECRET", "GRAFANA_URL"} {
+	for _, name := range []string{"PATH", "HOME", "TENON_DATA_DIR", "AUTH0_DOMAIN", "AUTH0_CLIENT_ID", "AUTH0_CLIENT_SECRET", "GRAFANA_URL", "SSL_CERT_FILE"} {
 		if v := ts.Getenv(name); v != "" {
 			cmd.Env = append(cmd.Env, name+"="+v)
 		}
@@ -109,4 +116,46 @@ func cmdMode(ts *testscript.TestScript, _ bool, args []string) {
 func cmdNewData(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.MkdirAll(ts.MkAbs(args[0]), 0o700))
 	ts.Check(os.WriteFile(filepath.Join(ts.MkAbs(args[0]), "version.json"), []byte(args[1]), 0o600))
+}
+
+// simulated reads where a simulator's tenant is and how to manage it.
+func simulated(ts *testscript.TestScript, dir string) *stack {
+	e, err := config.ReadEndpoints(ts.MkAbs(dir))
+	ts.Check(err)
+	return &stack{dir: ts.MkAbs(dir), endpoints: *e}
+}
+
+// cmdTenant takes the credentials of a simulator's own client.
+func cmdTenant(ts *testscript.TestScript, _ bool, args []string) {
+	s := simulated(ts, args[0])
+	ts.Setenv("TENANT_DOMAIN", s.endpoints.Auth0.Domain)
+	ts.Setenv("TENANT_CLIENT", s.endpoints.Auth0.ClientID)
+	ts.Setenv("AUTH0_SECRET", strings.TrimSpace(ts.ReadFile(s.endpoints.Auth0.ClientSecretFile)))
+}
+
+// cmdLimited makes a client that may call the Management API with some scopes
+// only, and takes its credentials.
+func cmdLimited(ts *testscript.TestScript, _ bool, args []string) {
+	s := simulated(ts, args[0])
+	var made struct {
+		ClientID     string `json:"client_id"`
+		ClientSecret string `json:"client_secret"`
+	}
+	ts.Check(s.manage("POST", "clients", map[string]any{"name": "limited", "app_type": "non_interactive", "grant_types": []string{"client_credentials"}}, &made))
+	ts.Check(s.manage("POST", "client-grants", map[string]any{
+		"client_id": made.ClientID, "audience": "https://" + s.endpoints.Auth0.Domain + "/api/v2/", "scope": strings.Fields(args[1]),
+	}, nil))
+	ts.Setenv("TENANT_CLIENT", made.ClientID)
+	ts.Setenv("AUTH0_SECRET", made.ClientSecret)
+}
+
+// cmdDotenv writes a .env file with a secret, for the tenant or for another
+// domain.
+func cmdDotenv(ts *testscript.TestScript, _ bool, args []string) {
+	domain := ts.Getenv("TENANT_DOMAIN")
+	if len(args) > 2 {
+		domain = args[2]
+	}
+	text := fmt.Sprintf("AUTH0_DOMAIN=%s\nAUTH0_CLIENT_ID=%s\nAUTH0_CLIENT_SECRET=%s\n", domain, ts.Getenv("TENANT_CLIENT"), args[1])
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
 }

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tenonhq/tenon/internal/auth0sim/state"
 )
@@ -162,6 +163,9 @@ func (c *call) list(l listing) (answer, error) {
 func (c *call) items(l listing, docs []doc, wrap func([]any) any) (answer, error) {
 	items := make([]any, 0, len(docs))
 	for _, d := range docs {
+		if c.lags(d) {
+			continue
+		}
 		v, err := l.show(c, d)
 		if err != nil {
 			return answer{}, err
@@ -172,6 +176,21 @@ func (c *call) items(l listing, docs []doc, wrap func([]any) any) (answer, error
 		items = append(items, v)
 	}
 	return ok(wrap(items))
+}
+
+// lags reports whether a lag fault hides a document from listings: it is too
+// young. Documents that do not say when they were made are always shown.
+func (c *call) lags(d doc) bool {
+	delay, lagging := c.http.Context().Value(lagKey{}).(time.Duration)
+	if !lagging {
+		return false
+	}
+	for key, format := range map[string]string{"created_at": time.RFC3339, "added_at": memberTime} {
+		if at, err := time.Parse(format, str(d, key)); err == nil {
+			return c.Now().Sub(at) < delay
+		}
+	}
+	return false
 }
 
 func (c *call) selectDocs(l listing, offset, limit int) ([]doc, error) {

@@ -42,7 +42,7 @@ func clientFamilies() []*family {
 func newClient(c *call, d doc) error {
 	method := str(d, "token_endpoint_auth_method")
 	express := str(d, "app_type") == "express_configuration"
-	if d["is_first_party"] == false && str(d, "third_party_security_mode") != "permissive" {
+	if d["is_first_party"] == false && str(d, "third_party_security_mode") == "strict" {
 		thirdParty(c, d)
 	}
 	if str(d, "app_type") == "resource_server" {

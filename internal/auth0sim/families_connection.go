@@ -48,7 +48,8 @@ var strategies = map[string]struct {
 	"google-apps": {defaults: `{"email": true, "profile": true, "scope": ["email", "profile"], "handle_login_from_social": true}`,
 		kept: `{"email": true, "profile": true, "scope": ["email", "profile"]}`, ticket: true, accounts: true},
 	"github":               {enterprise: true, social: true},
-	"twitter":              {enterprise: true, social: true},
+	"twitter":              {enterprise: true},
+	"linkedin":             {social: true},
 	"line":                 {defaults: `{"profile": true}`, kept: `{"profile": true}`, social: true, accounts: true},
 	"google-oauth2":        {defaults: `{"email": true, "profile": true, "scope": ["email", "profile"]}`, social: true, accounts: true},
 	"salesforce-community": {defaults: `{"scope": []}`, social: true},
@@ -317,7 +318,7 @@ var socialScopes = map[string][]struct{ option, scope string }{
 		{"repo_deployment", "repo_deployment"}, {"repo_status", "repo:status"}, {"delete_repo", "delete_repo"}, {"notifications", "notifications"},
 		{"gist", "gist"}, {"read_repo_hook", "read:repo_hook"}, {"write_repo_hook", "write:repo_hook"}, {"admin_repo_hook", "admin:repo_hook"},
 		{"read_org", "read:org"}, {"admin_org", "admin:org"}, {"read_public_key", "read:public_key"}, {"write_public_key", "write:public_key"},
-		{"admin_public_key", "admin:public_key"}, {"write_org", "write:org"}, {"profile", "user"}},
+		{"admin_public_key", "admin:public_key"}, {"write_org", "write:org"}},
 	"linkedin": {{"email", "r_emailaddress"}, {"profile", "r_liteprofile"}, {"basic_profile", "r_basicprofile"}},
 }
 

@@ -317,6 +317,10 @@ func documentHandlers() map[string]handler {
 			}
 			return noContent()
 		},
+		"GET /connection-profiles/templates":        func(*call) (answer, error) { return ok(doc{"connection_profile_templates": []any{}}) },
+		"GET /connection-profiles/templates/{}":     func(*call) (answer, error) { return answer{}, notFound("", "Template not found.") },
+		"GET /user-attribute-profiles/templates":    func(*call) (answer, error) { return ok(doc{"user_attribute_profile_templates": []any{}}) },
+		"GET /user-attribute-profiles/templates/{}": func(*call) (answer, error) { return answer{}, notFound("", "Template not found.") },
 		"GET /flows/{}/executions": func(c *call) (answer, error) {
 			if err := c.needs("flows", c.params[0], notFound("", "Flow not found")); err != nil {
 				return answer{}, err

@@ -34,9 +34,9 @@ func tenantSingletons() []*singleton {
 	return []*singleton{
 		tenantSettings(),
 		{path: "/attack-protection/brute-force-protection", store: "attack-protection", id: "brute-force-protection",
-			defaults: `{"enabled": true, "shields": ["block", "user_notification"], "mode": "count_per_identifier_and_ip", "allowlist": [], "max_attempts": 10}`},
+			defaults: `{"enabled": false, "shields": ["block", "user_notification"], "mode": "count_per_identifier_and_ip", "allowlist": [], "max_attempts": 10}`},
 		{path: "/attack-protection/suspicious-ip-throttling", store: "attack-protection", id: "suspicious-ip-throttling",
-			defaults: `{"enabled": true, "shields": ["admin_notification", "block"], "allowlist": [], "stage": {
+			defaults: `{"enabled": false, "shields": ["admin_notification", "block"], "allowlist": [], "stage": {
 				"pre-login": {"max_attempts": 100, "rate": 864000}, "pre-user-registration": {"max_attempts": 50, "rate": 1200},
 				"pre-custom-token-exchange": {"max_attempts": 10, "rate": 600000}}}`, mergeKeys: []string{"stage"}},
 		{path: "/attack-protection/breached-password-detection", store: "attack-protection", id: "breached-password-detection",
@@ -46,7 +46,18 @@ func tenantSingletons() []*singleton {
 			defaults: `{"bot_detection_level": "medium", "challenge_password_policy": "never", "challenge_passwordless_policy": "never",
 				"challenge_password_reset_policy": "never", "allowlist": [], "monitoring_mode_enabled": false}`},
 		{path: "/attack-protection/captcha", store: "attack-protection", id: "captcha", allowed: botDetection,
-			defaults: `{"active_provider_id": "auth_challenge", "auth_challenge": {"fail_open": false}}`},
+			defaults: captchaDefaults, mergeKeys: []string{"auth_challenge", "recaptcha_v2", "recaptcha_enterprise", "hcaptcha", "friendly_captcha", "arkose"},
+			show: func(_ *call, d doc) (any, error) {
+				out := state.Clone(state.Public(d))
+				for _, v := range out {
+					if provider, isObject := v.(doc); isObject {
+						for _, k := range []string{"secret", "api_key"} {
+							delete(provider, k)
+						}
+					}
+				}
+				return out, nil
+			}},
 		{path: "/attack-protection/phone-provider-protection", store: "attack-protection", id: "phone-provider-protection", defaults: `{}`},
 		{path: "/supplemental-signals", defaults: `{"akamai_enabled": false}`},
 		{path: "/risk-assessments/settings", defaults: `{"enabled": false}`},
@@ -71,6 +82,11 @@ func tenantSettings() *singleton {
 			return out, nil
 		}}
 }
+
+// captchaDefaults: every provider is shown, configured or not, without secrets.
+const captchaDefaults = `{"active_provider_id": "auth_challenge", "simple_captcha": {}, "auth_challenge": {"fail_open": false}, "recaptcha_v2": {"site_key": ""},
+	"recaptcha_enterprise": {"site_key": "", "project_id": ""}, "hcaptcha": {"site_key": ""}, "friendly_captcha": {"site_key": ""},
+	"arkose": {"site_key": "", "client_subdomain": "client-api", "verify_subdomain": "verify-api", "fail_open": false}}`
 
 func botDetection(c *call) error {
 	if c.tenant.plan.botDetection {

@@ -147,5 +147,5 @@ func (l *faults) hit(r *http.Request) *fault {
 
 // matchPath matches a pattern in which * stands for any text, slashes too.
 func matchPath(pattern, path string) bool {
-	return pattern == "" || wildcard(pattern, path) || pattern == path
+	return pattern == "" || wildcard(pattern, path)
 }

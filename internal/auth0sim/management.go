@@ -197,7 +197,7 @@ func (c *call) readBody(op *operation) error {
 		c.body = doc{"template": string(raw)}
 		return nil
 	case len(raw) == 0:
-		if op.Required {
+		if body := c.server.catalog.resolve(op.Body); op.Required || body != nil && len(body.Required)+len(body.OneOf) > 0 {
 			return badRequest("Payload validation error: 'Expected type object but found type null'.")
 		}
 		return nil

@@ -129,6 +129,9 @@ func (v *validator) alternatives(s *schema, value any, path, description string,
 }
 
 func (v *validator) text(s *schema, value string, fail func(string, ...any) *violation) *violation {
+	if s.Format != "" && !formatOK(s.Format, value) {
+		return fail("Object didn't pass validation for format %s: %s", s.Format, value)
+	}
 	n := utf8.RuneCountInString(value)
 	switch {
 	case s.MinLength != nil && n < *s.MinLength:
@@ -140,9 +143,6 @@ func (v *validator) text(s *schema, value string, fail func(string, ...any) *vio
 		if re := v.pattern(s.Pattern); re != nil && !re.MatchString(value) {
 			return fail("String does not match pattern %s: %s", s.Pattern, value)
 		}
-	}
-	if s.Format != "" && !formatOK(s.Format, value) {
-		return fail("Object didn't pass validation for format %s: %s", s.Format, value)
 	}
 	return nil
 }

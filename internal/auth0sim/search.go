@@ -341,6 +341,9 @@ func matchValue(v any, q *query) bool {
 // wildcard matches a pattern in which * stands for any text.
 func wildcard(pattern, text string) bool {
 	parts := strings.Split(pattern, "*")
+	if len(parts) == 1 {
+		return pattern == text
+	}
 	if !strings.HasPrefix(text, parts[0]) {
 		return false
 	}
@@ -533,7 +536,9 @@ func (c *call) sortedUsers(l listing, p paging) (answer, error) {
 func (c *call) userPage(docs []doc, total int, p paging) (answer, error) {
 	items := make([]any, 0, len(docs))
 	for _, u := range docs {
-		items = append(items, c.fields(showUser(u)))
+		if !c.lags(u) {
+			items = append(items, c.fields(showUser(u)))
+		}
 	}
 	if !p.totals {
 		return ok(items)

@@ -93,6 +93,7 @@ type Server struct {
 	first   *tenant
 
 	deliveries *courier
+	background sync.WaitGroup
 	closing    chan struct{}
 	closeOnce  sync.Once
 }
@@ -178,6 +179,12 @@ func (s *Server) build(p *plan) error {
 		return err
 	}
 	s.auth = auth.Handler()
+	// Deliveries and jobs go on whether the handler is served by Run or by a
+	// server of the caller's.
+	ctx, stop := context.WithCancel(context.Background())
+	s.background.Go(func() { s.deliveries.run(ctx) })
+	s.background.Go(func() { s.runJobs(ctx) })
+	s.background.Go(func() { <-s.closing; stop() })
 	return nil
 }
 
@@ -275,9 +282,6 @@ func (s *Server) Run(ctx context.Context) error {
 	if len(tlsConfig.NextProtos) == 0 {
 		tlsConfig.NextProtos = []string{"h2", "http/1.1"}
 	}
-	var background sync.WaitGroup
-	deliver, stop := context.WithCancel(ctx)
-	background.Go(func() { s.deliveries.run(deliver) })
 	serving := make(chan error, 1)
 	go func() { serving <- srv.Serve(tls.NewListener(s.listener, tlsConfig)) }()
 	close(s.ready)
@@ -287,13 +291,12 @@ func (s *Server) Run(ctx context.Context) error {
 	case err = <-serving:
 	}
 	s.closeOnce.Do(func() { close(s.closing) })
-	stop()
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 300*time.Millisecond)
 	defer cancel()
 	if srv.Shutdown(grace) != nil {
 		err = errors.Join(err, srv.Close())
 	}
-	background.Wait()
+	s.background.Wait()
 	if errors.Is(err, http.ErrServerClosed) {
 		err = nil
 	}
@@ -307,6 +310,7 @@ func (s *Server) Close() error {
 	if s.listener != nil {
 		err = s.listener.Close()
 	}
+	s.background.Wait()
 	return errors.Join(err, s.store.Close())
 }
 

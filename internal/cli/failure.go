@@ -154,7 +154,10 @@ func explainRun(app *temporal.ApplicationError) *failure {
 		f.code = exitRefused
 	}
 	var left workflows.Failure
-	if app.HasDetails() && app.Details(&left) == nil && len(left.NotUndone) > 0 {
+	if app.HasDetails() && app.Details(&left) == nil && left.Tenant != "" {
+		f.err = fmt.Errorf("tenant %s: %w", left.Tenant, f.err)
+	}
+	if len(left.NotUndone) > 0 {
 		names := make([]string, len(left.NotUndone))
 		for i, u := range left.NotUndone {
 			names[i] = u.Step

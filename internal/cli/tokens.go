@@ -22,7 +22,7 @@ func newTokens(a *app) *cobra.Command {
 
 func newTokensIssue(a *app) *cobra.Command {
 	var req token.IssueRequest
-	var role, out string
+	var role, namespace, out string
 	cmd := &cobra.Command{
 		Use:   "issue --subject NAME --role ROLE --namespace NAMESPACE",
 		Short: "Issue a token for one role in one namespace",
@@ -34,9 +34,11 @@ func newTokensIssue(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if req.Role, err = token.ParseRole(role); err != nil {
-				return usagef(cmd, "--role: %w", err)
+			grant, err := token.ParseGrant(role, namespace)
+			if err != nil {
+				return usagef(cmd, "%w", err)
 			}
+			req.Permissions = []token.Permission{grant}
 			raw, claims, err := issuer.Issue(cmd.Context(), req)
 			if err != nil {
 				return err
@@ -64,8 +66,8 @@ func newTokensIssue(a *app) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&req.Subject, "subject", "", "who it is for (required)")
-	f.StringVar(&role, "role", "", "reader, client, worker, operator or admin (required)")
-	f.StringVar(&req.Namespace, "namespace", daemon.Namespace, "namespace of the role")
+	f.StringVar(&role, "role", "", "reader, client, worker, operator or admin in the namespace, or system (required)")
+	f.StringVar(&namespace, "namespace", "", "namespace of the role; temporal-system is every one (required, but for role system)")
 	f.DurationVar(&req.TTL, "ttl", 24*time.Hour, "how long it is good, at most 90 days")
 	f.StringVar(&out, "out", "", "file to write the token to, instead of stdout")
 	return cmd

@@ -52,7 +52,11 @@ func newServer(a *app) *cobra.Command {
 		Short:   "Run the Temporal cluster",
 		Args:    exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.serve(cmd.Context(), daemon.Config{Cluster: cluster})
+			settings, err := a.load()
+			if err != nil {
+				return err
+			}
+			return a.serve(cmd.Context(), daemon.Config{Settings: settings, Cluster: cluster})
 		},
 	}
 	clusterFlags(cmd, cluster)
@@ -102,7 +106,12 @@ func newAuth0Sim(a *app) *cobra.Command {
 
 func clusterFlags(cmd *cobra.Command, c *daemon.ClusterConfig) {
 	cmd.Flags().StringVar(&c.Address, "address", "127.0.0.1:7233", "host:port of the cluster's frontend; port 0 takes a free one")
-	cmd.Flags().StringSliceVar(&c.Hosts, "host", nil, "further names and addresses in the server's certificate")
+	f := cmd.Flags()
+	f.StringSliceVar(&c.Hosts, "host", nil, "further names and addresses in the server's certificate")
+	f.StringVar(&c.ClientAuth, "client-auth", "certificate-and-token", "what callers must show: certificate-and-token, certificate-or-token or token-only")
+	f.StringVar(&c.RulesFile, "access-rules", "", "file of rules that narrow what roles allow")
+	f.BoolVar(&c.InsecureNoTLS, "insecure-no-tls", false, "with TEMPORAL_TLS_ENABLED=false: no TLS, on loopback only")
+	f.BoolVar(&c.InsecureNoAuth, "insecure-no-auth", false, "with TEMPORAL_AUTH_ENABLED=false: no authorisation, on loopback only")
 }
 
 func simulatorFlags(cmd *cobra.Command, s *daemon.SimulatorConfig, prefix string) {

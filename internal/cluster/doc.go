@@ -13,8 +13,7 @@
 // a certificate that the TLSSource accepts and a token that the Access accepts
 // gets nothing through it. Every other port is behind an authority of its own,
 // because a caller there is the cluster's administrator, and on loopback unless
-// a Membership joins several machines. The only
-// way to an open server is Config.Insecure, and it is confined to loopback.
-// A condition under which Temporal would end the process is an error of New or
-// Run instead.
+// a Membership joins several machines. The only way to an open server is
+// Config.Insecure, and it is confined to loopback. A condition under which
+// Temporal would end the process is an error of New or Run instead.
 package cluster

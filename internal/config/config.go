@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/tenonhq/tenon/internal/secret"
@@ -28,6 +29,13 @@ type Config struct {
 	Auth0 *Auth0
 	// Grafana is where OIDC settings are pushed; nil means they are only rendered.
 	Grafana *Grafana
+	// TLSOff and AuthOff are TEMPORAL_TLS_ENABLED=false and
+	// TEMPORAL_AUTH_ENABLED=false, the switches of the official Temporal images.
+	// They take effect only together with a flag that says the same.
+	TLSOff, AuthOff bool
+	// Lookup returns a variable of the environment or the .env file, "" if it is
+	// in neither. Nil finds nothing.
+	Lookup func(name string) string
 }
 
 // Auth0 is a tenant and the credentials to manage it with.
@@ -101,6 +109,22 @@ func Load(opts Options) (*Config, error) {
 			return v.Reveal(), secret.Ref("dotenv:" + name)
 		}
 		return "", ""
+	}
+
+	cfg.Lookup = func(name string) string {
+		text, _ := look(name)
+		return text
+	}
+	for name, off := range map[string]*bool{"TEMPORAL_TLS_ENABLED": &cfg.TLSOff, "TEMPORAL_AUTH_ENABLED": &cfg.AuthOff} {
+		text, _ := look(name)
+		if text == "" {
+			continue
+		}
+		on, err := strconv.ParseBool(text)
+		if err != nil {
+			return nil, &Error{Problem: fmt.Sprintf("%s %q is neither true nor false", name, text), Hint: "leave it out: true is the default"}
+		}
+		*off = !on
 	}
 
 	domain, _ := look("AUTH0_DOMAIN")

@@ -33,6 +33,13 @@ func TestLoad(t *testing.T) {
 	require.Equal(t, &config.Auth0{Domain: "acme.eu.auth0.com", ClientID: "other", ClientSecret: "dotenv:AUTH0_CLIENT_SECRET"}, cfg.Auth0, "the environment wins, and the secret is a reference")
 	require.NotContains(t, fmt.Sprintf("%+v %+v", cfg, *cfg.Auth0), "s3$cret")
 
+	cfg, err = load(t, "X=1\n", map[string]string{"TEMPORAL_TLS_ENABLED": "false", "TEMPORAL_AUTH_ENABLED": "true", "Y": "2"})
+	require.NoError(t, err)
+	require.True(t, cfg.TLSOff)
+	require.False(t, cfg.AuthOff)
+	require.Equal(t, "1", cfg.Lookup("X"))
+	require.Equal(t, "2", cfg.Lookup("Y"))
+
 	cfg, err = load(t, "", map[string]string{"GRAFANA_URL": "https://g.example/", "GRAFANA_TOKEN": "t"})
 	require.NoError(t, err)
 	require.Equal(t, &config.Grafana{URL: "https://g.example", Token: "env:GRAFANA_TOKEN"}, cfg.Grafana)
@@ -48,6 +55,7 @@ func TestLoadRefuses(t *testing.T) {
 		"half credentials": {"AUTH0_DOMAIN=a.b\nAUTH0_CLIENT_ID=x\n", nil, "AUTH0_CLIENT_SECRET is not"},
 		"bad domain":       {"AUTH0_DOMAIN=a.b/c\nAUTH0_CLIENT_ID=x\nAUTH0_CLIENT_SECRET=y\n", nil, `"a.b/c" is not a host name`},
 		"no dot":           {"AUTH0_DOMAIN=acme\nAUTH0_CLIENT_ID=x\nAUTH0_CLIENT_SECRET=y\n", nil, `"acme" has no dot`},
+		"switch":           {"TEMPORAL_AUTH_ENABLED=off\n", nil, "neither true nor false"},
 		"grafana url":      {"GRAFANA_URL=grafana\n", nil, "is not a URL"},
 		"grafana token":    {"", map[string]string{"GRAFANA_URL": "https://g"}, "GRAFANA_TOKEN is not"},
 	} {

@@ -29,6 +29,8 @@ type ClusterEndpoints struct {
 	Namespace string `json:"namespace"`
 	// CA is the file of certificates to trust.
 	CA string `json:"ca"`
+	// Plaintext says that the cluster was started without TLS, on purpose.
+	Plaintext bool `json:"plaintext,omitempty"`
 }
 
 // Auth0Endpoints is the tenant's part. ClientSecretFile and Control are set for

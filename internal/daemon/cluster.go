@@ -15,18 +15,48 @@ type clusterPart struct {
 }
 
 func newCluster(d *Daemon) (*clusterPart, error) {
-	server, err := cluster.New(cluster.Config{
+	cfg := cluster.Config{
 		Frontend:    d.cfg.Cluster.Address,
 		Persistence: cluster.Persistence{SQLite: d.dir.File("temporal.db")},
 		Namespaces:  []cluster.Namespace{{Name: Namespace}},
-		TLS:         d.security.certs,
-		Access:      d.security.access,
+		Insecure:    d.cfg.Cluster.InsecureNoTLS || d.cfg.Cluster.InsecureNoAuth,
 		Logger:      d.log,
-	})
+	}
+	if d.cfg.Cluster.InsecureNoTLS {
+		d.log.Warn("the cluster runs without tls: whoever reaches it reads everything")
+	} else {
+		cfg.TLS = d.security.certs
+	}
+	if d.cfg.Cluster.InsecureNoAuth {
+		d.log.Warn("the cluster runs without authorisation: whoever reaches it may do everything")
+	} else {
+		cfg.Access = d.security.access
+	}
+	server, err := cluster.New(cfg)
 	if err != nil {
 		return nil, explainCluster(err, d.dir.path)
 	}
 	return &clusterPart{server}, nil
+}
+
+// checkInsecure refuses a cluster that is to be open by the environment alone,
+// which may be inherited or left over, or by a flag alone.
+func checkInsecure(cfg Config) error {
+	for _, c := range []struct {
+		variable, flag string
+		off, insecure  bool
+	}{
+		{"TEMPORAL_TLS_ENABLED", "--insecure-no-tls", cfg.Settings.TLSOff, cfg.Cluster.InsecureNoTLS},
+		{"TEMPORAL_AUTH_ENABLED", "--insecure-no-auth", cfg.Settings.AuthOff, cfg.Cluster.InsecureNoAuth},
+	} {
+		switch {
+		case c.off && !c.insecure:
+			return &config.Error{Problem: c.variable + " is false, and " + c.flag + " is not given", Hint: "leave " + c.variable + " out; the cluster opens only if both say so"}
+		case !c.off && c.insecure:
+			return &config.Error{Problem: c.flag + " is given, and " + c.variable + " is not false", Hint: "leave " + c.flag + " out; the cluster opens only if both say so"}
+		}
+	}
+	return nil
 }
 
 // explainCluster says what to do about a cluster that cannot be built.
@@ -52,6 +82,7 @@ func (c *clusterPart) endpoints(d *Daemon) *config.ClusterEndpoints {
 		Address:   c.server.Address(),
 		Namespace: Namespace,
 		CA:        d.dir.File("certs", "ca.crt"),
+		Plaintext: d.cfg.Cluster.InsecureNoTLS,
 	}
 }
 
@@ -61,6 +92,7 @@ func (c *clusterPart) profile(d *Daemon) *profile {
 		certs:     d.dir.File("certs"),
 		address:   c.server.Address(),
 		namespace: Namespace,
+		plaintext: d.cfg.Cluster.InsecureNoTLS,
 		token:     token.FileSource(d.dir.File("certs", "client-token.jwt")),
 	}
 }

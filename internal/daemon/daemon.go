@@ -60,6 +60,15 @@ type ClusterConfig struct {
 	// Hosts are further names and addresses that the server's certificate
 	// carries.
 	Hosts []string
+	// ClientAuth is what callers must show: certificate-and-token,
+	// certificate-or-token or token-only. Defaults to certificate-and-token.
+	ClientAuth string
+	// RulesFile holds rules that narrow what roles allow. Defaults to none.
+	RulesFile string
+	// InsecureNoTLS and InsecureNoAuth take TLS and authorisation away. Each must
+	// be asked for twice: here, and in Settings (TLSOff, AuthOff). The frontend
+	// is then on loopback only.
+	InsecureNoTLS, InsecureNoAuth bool
 }
 
 // SimulatorConfig is the Auth0 simulator's part.
@@ -117,6 +126,11 @@ func New(ctx context.Context, cfg Config) (_ *Daemon, err error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Cluster != nil {
+		if err := checkInsecure(cfg); err != nil {
+			return nil, err
+		}
+	}
 	d := &Daemon{cfg: cfg, log: cfg.Logger, ready: make(chan struct{})}
 	defer func() {
 		if err != nil {
@@ -159,6 +173,14 @@ func New(ctx context.Context, cfg Config) (_ *Daemon, err error) {
 		}
 	}
 	return d, nil
+}
+
+// lookup reads a variable of the environment or the .env file.
+func (d *Daemon) lookup(name string) string {
+	if d.cfg.Settings.Lookup == nil {
+		return ""
+	}
+	return d.cfg.Settings.Lookup(name)
 }
 
 func envFiles(s *config.Config) []string {

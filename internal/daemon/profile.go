@@ -24,6 +24,7 @@ const Profile = "tenon"
 type profile struct {
 	path, certs        string
 	address, namespace string
+	plaintext          bool
 	token              *token.Source
 	last               secret.Value
 }
@@ -39,9 +40,10 @@ type (
 		TLS       temporalTLS `toml:"tls"`
 	}
 	temporalTLS struct {
-		ClientCertPath   string `toml:"client_cert_path"`
-		ClientKeyPath    string `toml:"client_key_path"`
-		ServerCACertPath string `toml:"server_ca_cert_path"`
+		Disabled         bool   `toml:"disabled,omitempty"`
+		ClientCertPath   string `toml:"client_cert_path,omitempty"`
+		ClientKeyPath    string `toml:"client_key_path,omitempty"`
+		ServerCACertPath string `toml:"server_ca_cert_path,omitempty"`
 	}
 )
 
@@ -56,14 +58,17 @@ func (p *profile) write() error {
 	}
 	var out bytes.Buffer
 	out.WriteString("# For the temporal CLI and SDKs: TEMPORAL_CONFIG_FILE=" + p.path + " temporal --profile " + Profile + " workflow list\n")
-	if err := toml.NewEncoder(&out).Encode(temporalTOML{Profile: map[string]temporalProfile{Profile: {
-		Address: p.address, Namespace: p.namespace, APIKey: raw.Reveal(),
-		TLS: temporalTLS{
-			ClientCertPath:   filepath.Join(p.certs, "temporal-client.crt"),
-			ClientKeyPath:    filepath.Join(p.certs, "temporal-client.key"),
-			ServerCACertPath: filepath.Join(p.certs, "ca.crt"),
-		},
-	}}}); err != nil {
+	tls := temporalTLS{
+		ClientCertPath:   filepath.Join(p.certs, "temporal-client.crt"),
+		ClientKeyPath:    filepath.Join(p.certs, "temporal-client.key"),
+		ServerCACertPath: filepath.Join(p.certs, "ca.crt"),
+	}
+	if p.plaintext {
+		tls = temporalTLS{Disabled: true}
+	}
+	if err := toml.NewEncoder(&out).Encode(temporalTOML{Profile: map[string]temporalProfile{
+		Profile: {Address: p.address, Namespace: p.namespace, APIKey: raw.Reveal(), TLS: tls},
+	}}); err != nil {
 		return err
 	}
 	if err := secret.WriteFile(p.path, out.Bytes()); err != nil {

@@ -3,15 +3,18 @@ package daemon
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"sync/atomic"
 	"time"
 
 	"github.com/tenonhq/tenon/internal/cluster/access"
 	"github.com/tenonhq/tenon/internal/cluster/access/audit"
 	"github.com/tenonhq/tenon/internal/codec"
+	"github.com/tenonhq/tenon/internal/config"
 	"github.com/tenonhq/tenon/internal/pki"
 	"github.com/tenonhq/tenon/internal/token"
 )
@@ -36,10 +39,11 @@ func newSecurity(ctx context.Context, d *Daemon) (*security, error) {
 	s := &security{}
 	var err error
 	var hosts []string
+	var clientAuth pki.ClientAuth
 	if d.cfg.Cluster != nil {
-		hosts = d.cfg.Cluster.Hosts
+		hosts, clientAuth = d.cfg.Cluster.Hosts, pki.ClientAuth(d.cfg.Cluster.ClientAuth)
 	}
-	s.certs, err = pki.Open(pki.Config{Dir: d.dir.File("certs"), ExtraHosts: hosts, Now: d.cfg.Now, Logger: d.log, OnRefused: s.refused})
+	s.certs, err = pki.Open(pki.Config{Dir: d.dir.File("certs"), ExtraHosts: hosts, ClientAuth: clientAuth, Now: d.cfg.Now, Logger: d.log, OnRefused: s.refused})
 	if err != nil {
 		return nil, err
 	}
@@ -59,8 +63,16 @@ func newSecurity(ctx context.Context, d *Daemon) (*security, error) {
 	if err := s.issuer.Init(ctx); err != nil {
 		return nil, err
 	}
+	foreign, err := token.TrustsFromEnv(d.lookup, nil)
+	if err != nil {
+		return nil, &config.Error{Problem: "token issuers", Err: err, Hint: "correct these variables where the cluster runs"}
+	}
+	rules, err := readRules(d.cfg.Cluster.RulesFile)
+	if err != nil {
+		return nil, err
+	}
 	s.verifier, err = token.NewVerifier(token.VerifierConfig{
-		Issuers:     []token.IssuerTrust{s.issuer.Trust()},
+		Issuers:     append([]token.IssuerTrust{s.issuer.Trust()}, foreign...),
 		Revocations: s.issuer.Revocations(),
 		Now:         d.cfg.Now,
 		Logger:      d.log,
@@ -73,18 +85,55 @@ func newSecurity(ctx context.Context, d *Daemon) (*security, error) {
 		return nil, fmt.Errorf("audit log: %w", err)
 	}
 	s.handshakes.Store(s.audit)
-	s.access, err = access.New(access.Config{
+	cfg := access.Config{
 		Verifier:           s.verifier,
 		Audit:              s.audit,
 		CheckCertificate:   s.certs.CheckPeer,
-		RequireCertificate: true,
+		RequireCertificate: clientAuth == "" || clientAuth == pki.CertificateAndToken,
+		Rules:              rules,
 		Now:                d.cfg.Now,
 		Logger:             d.log,
-	})
-	if err != nil {
+	}
+	if clientAuth == pki.CertificateOrToken {
+		cfg.CertificateCaller = certificateCaller
+	}
+	if d.cfg.Cluster.InsecureNoTLS {
+		cfg.RequireCertificate = false // there can be none; the token is still asked for
+	}
+	if s.access, err = access.New(cfg); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
+}
+
+// certificateCaller is who a caller is that shows a certificate of our own
+// authority and no token: the role that stands in the certificate, everywhere.
+func certificateCaller(c *x509.Certificate) (subject string, permissions []token.Permission, ok bool) {
+	for _, unit := range c.Subject.OrganizationalUnit {
+		switch pki.Role(unit) {
+		case pki.RoleClient:
+			permissions = append(permissions, token.Permission{Namespace: token.ClusterWide, Role: token.RoleClient})
+		case pki.RoleWorker:
+			permissions = append(permissions, token.Permission{Namespace: token.ClusterWide, Role: token.RoleWorker})
+		}
+	}
+	return c.Subject.CommonName, permissions, len(permissions) > 0
+}
+
+// readRules reads the file of access rules, if there is one.
+func readRules(path string) ([]access.Rule, error) {
+	if path == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, &config.Error{Problem: "access rules", Err: err, Hint: "name a file that exists with --access-rules"}
+	}
+	rules, err := access.ParseRules(data)
+	if err != nil {
+		return nil, &config.Error{Problem: path, Err: err, Hint: "the form of a rule is in docs/access.md"}
+	}
+	return rules, nil
 }
 
 // refused records a handshake that ended before there was a call to decide on.

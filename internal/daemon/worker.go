@@ -133,7 +133,9 @@ func (w *workerPart) target(d *Daemon) (sdk.Config, error) {
 	dir := d.dir.File()
 	switch {
 	case d.cluster != nil:
-		return sdk.InDataDir(dir, sdk.Worker, d.cluster.server.Address(), Namespace), nil
+		cfg := sdk.InDataDir(dir, sdk.Worker, d.cluster.server.Address(), Namespace)
+		cfg.Plaintext = d.cfg.Cluster.InsecureNoTLS
+		return cfg, nil
 	case d.cfg.Worker.Address != "":
 		return sdk.InDataDir(dir, sdk.Worker, d.cfg.Worker.Address, Namespace), nil
 	}

@@ -43,9 +43,9 @@ func policies(activity string) policy {
 	const second, minute, hour = time.Second, time.Minute, time.Hour
 	switch activity {
 	case activityCheckCredentials:
-		// The first contact: somebody may be waiting to hear that the tenant is
-		// unreachable.
-		return policy{attempt: 1 * minute, total: 2 * minute, first: 500 * time.Millisecond, longest: 10 * second}
+		// The first contact: nothing has changed yet, and somebody may be waiting to
+		// hear that the tenant is unreachable.
+		return policy{attempt: 20 * second, total: 30 * second, first: 500 * time.Millisecond, longest: 10 * second}
 	case activityPlanResources:
 		return policy{attempt: 10 * minute, total: 1 * hour, first: 1 * second, longest: 1 * minute}
 	case activityApplyStep:

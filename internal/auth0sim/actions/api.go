@@ -325,7 +325,7 @@ func (e *execution) cache(api *goja.Object) {
 		return goja.Undefined()
 	})
 	e.method(o, "set", func(c goja.FunctionCall) goja.Value {
-		expires := e.runner.cfg.Now().Add(15 * time.Minute).UnixMilli()
+		expires := e.flow.Now().Add(15 * time.Minute).UnixMilli()
 		entries[c.Argument(0).String()] = e.vm.ToValue(map[string]any{"value": c.Argument(1), "expires_at": expires})
 		return ok()
 	})

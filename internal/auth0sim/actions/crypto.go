@@ -107,7 +107,7 @@ func (e *execution) encodeToken(c goja.FunctionCall) goja.Value {
 	if v := option(opts, "expiresInSeconds"); !goja.IsUndefined(v) {
 		life = v.ToInteger()
 	}
-	now := e.runner.cfg.Now()
+	now := e.flow.Now()
 	t := jwt.New()
 	claims := map[string]any{}
 	if v, ok := e.plain(option(opts, "payload")); ok {
@@ -152,7 +152,7 @@ func (e *execution) validateToken(c goja.FunctionCall) goja.Value {
 		panic(e.vm.NewGoError(nodeError("There is no parameter called '" + name + "' available in either the POST body or query string."))) // Auth0's words
 	}
 	t, err := jwt.Parse([]byte(text), jwt.WithKey(jwa.HS256(), []byte(option(opts, "secret").String())),
-		jwt.WithClock(jwt.ClockFunc(e.runner.cfg.Now)), jwt.WithRequiredClaim("exp"))
+		jwt.WithClock(jwt.ClockFunc(e.flow.Now)), jwt.WithRequiredClaim("exp"))
 	if err == nil {
 		if sub, ok := t.Subject(); !ok || sub != e.eventText("user", "user_id") {
 			err = fmt.Errorf("the token's sub is not this user")

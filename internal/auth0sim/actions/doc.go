@@ -10,7 +10,8 @@
 // What must always hold: an Action reaches nothing but the values handed to it.
 // Its runtime has no file system, network, process or environment, and is made
 // anew for every execution, so that nothing leaks between logins. A run ends
-// when its time limit does, whatever the code is doing.
+// when its time limit does, whatever the code is doing. Memory is not limited:
+// who may deploy Actions to a simulator is trusted not to exhaust its host.
 //
 //	authapi ── Flow{actions, event} ──► Runner.Run ──► one runtime for each Action
 //	   ▲                                                        │ api.* calls

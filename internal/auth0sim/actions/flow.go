@@ -55,6 +55,9 @@ type Flow struct {
 	// token. Claims on tokens for Auth0's own APIs are refused.
 	Audience string
 
+	// Now is what time it is for the Actions. Defaults to Config.Now.
+	Now func() time.Time
+
 	// Resume names the Action whose onContinuePostLogin handler runs first,
 	// as Result.Redirect.Index gave it. Actions before it are skipped. Nil
 	// runs the flow from the start.

@@ -20,8 +20,7 @@ type Config struct {
 	// Defaults to 20 s, Auth0's own limit.
 	TimeLimit time.Duration
 
-	// Now tells the time for Date, timers and execution records. Defaults to
-	// time.Now.
+	// Now tells the time for Date and execution records. Defaults to time.Now.
 	Now func() time.Time
 
 	// Rand feeds Math.random and crypto.randomUUID. Defaults to crypto/rand.
@@ -63,6 +62,9 @@ func (r *Runner) Run(ctx context.Context, f Flow) (*Result, error) {
 	if f.Trigger.handler() == "" {
 		return newResult(), fmt.Errorf("actions: unknown trigger %q", f.Trigger)
 	}
+	if f.Now == nil {
+		f.Now = r.cfg.Now
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, r.cfg.TimeLimit, ErrTimeout)
 	defer cancel()
 
@@ -85,6 +87,9 @@ func (r *Runner) Run(ctx context.Context, f Flow) (*Result, error) {
 		start := r.cfg.Now()
 		err := e.run(ctx, handler)
 		rec := Execution{ActionID: a.ID, Name: a.Name, Duration: r.cfg.Now().Sub(start), Console: e.lines()}
+		for _, line := range rec.Console {
+			r.cfg.Logger.DebugContext(ctx, "action wrote to its console", "trigger", f.Trigger, "action", a.Name, "line", line)
+		}
 		if err != nil {
 			rec.Error = err.Error()
 		}
@@ -127,7 +132,7 @@ func (e *execution) run(ctx context.Context, handler string) error {
 	}
 	vm := goja.New()
 	vm.SetMaxCallStackSize(2048)
-	vm.SetTimeSource(e.runner.cfg.Now)
+	vm.SetTimeSource(e.flow.Now)
 	vm.SetRandSource(randFloat(e.runner.cfg.Rand))
 
 	done := make(chan error, 1)

@@ -287,3 +287,47 @@ func TestConfigIsChecked(t *testing.T) {
 	_, err := actions.New(actions.Config{TimeLimit: -1})
 	require.Error(t, err)
 }
+
+func TestOtherTriggers(t *testing.T) {
+	f := flow(`exports.onExecuteEventStream = async (event, api) => { if (event.message.type !== 'user.created') api.message.fail('not mine') }`)
+	f.Trigger, f.Event = actions.EventStream, map[string]any{"message": map[string]any{"type": "user.created"}}
+	res, err := runner(t, 0).Run(t.Context(), f)
+	require.NoError(t, err)
+	require.Empty(t, res.Failed)
+	f.Event = map[string]any{"message": map[string]any{"type": "user.deleted"}}
+	res, err = runner(t, 0).Run(t.Context(), f)
+	require.NoError(t, err)
+	require.Equal(t, "not mine", res.Failed)
+
+	f = flow(`exports.onExecutePreUserRegistration = async (event, api) => { api.user.setUserMetadata('a', 1); api.access.deny('inner', 'shown') }`)
+	f.Trigger = actions.PreRegistration
+	res, err = runner(t, 0).Run(t.Context(), f)
+	require.NoError(t, err)
+	require.Equal(t, &actions.Denial{Code: "access_denied", Reason: "inner", Message: "shown"}, res.Deny)
+
+	f.Trigger = "no-such-trigger"
+	_, err = runner(t, 0).Run(t.Context(), f)
+	require.Error(t, err)
+}
+
+func TestTimeIsInjected(t *testing.T) {
+	f := flow(handler(`api.idToken.setCustomClaim('now', new Date().toISOString())`))
+	f.Now = func() time.Time { return time.Date(2031, 2, 3, 4, 5, 6, 0, time.UTC) }
+	res, err := runner(t, 0).Run(t.Context(), f)
+	require.NoError(t, err)
+	require.Equal(t, "2031-02-03T04:05:06.000Z", res.IDToken["now"])
+}
+
+func TestFactorsThatAnActionDemands(t *testing.T) {
+	for call, want := range map[string]*actions.Multifactor{
+		`api.authentication.challengeWith({type: 'otp'})`:                               {Provider: "any", Factors: []string{"otp"}},
+		`api.authentication.enrollWithAny([{type: 'otp'}, {type: 'webauthn-roaming'}])`: {Provider: "any", Factors: []string{"otp", "webauthn-roaming"}},
+		`api.multifactor.enable('google-authenticator')`:                                {Provider: "google-authenticator", AllowRememberBrowser: true},
+	} {
+		res, err := runner(t, 0).Run(t.Context(), flow(handler(call)))
+		require.NoError(t, err)
+		require.Equal(t, want, res.Multifactor, call)
+	}
+	_, err := runner(t, 0).Run(t.Context(), flow(handler(`api.authentication.challengeWith('otp')`)))
+	require.ErrorContains(t, err, "a factor needs a type")
+}

@@ -245,7 +245,7 @@ func (c *call) clock() jwt.Clock { return jwt.ClockFunc(func() time.Time { retur
 // grantTypes are the grants a client may use; Auth0's default when the
 // document has none.
 func grantTypes(client Doc) []string {
-	if _, ok := client["grant_types"]; ok {
+	if client["grant_types"] != nil {
 		return texts(client, "grant_types")
 	}
 	return []string{"authorization_code", "implicit", "refresh_token", "client_credentials"}

@@ -2,6 +2,8 @@ package authapi
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -82,9 +84,13 @@ func (c *call) deviceCode() error {
 		if err := purge(tx, "oauth/device-codes", "id"); err != nil {
 			return err
 		}
+		form, err := userCodeForm(tx)
+		if err != nil {
+			return err
+		}
 		code = tx.NewID(state.Token)
 		for taken := true; taken; {
-			if userCode, err = newUserCode(tx); err != nil {
+			if userCode, err = form.make(tx.Store().Rand()); err != nil {
 				return err
 			}
 			if _, taken, err = tx.FindOne("oauth/device-codes", "user_code", userCode); err != nil {
@@ -108,35 +114,67 @@ func (c *call) deviceCode() error {
 	return nil
 }
 
-func newUserCode(tx *state.Tx) (string, error) {
-	out := make([]byte, 0, 9)
-	limit := 256 - 256%len(userCodeLetters) // larger bytes would favour the first letters
-	for b := make([]byte, 1); len(out) < 9; {
-		if len(out) == 4 {
-			out = append(out, '-')
+// userCodes is the form of a tenant's user codes.
+type userCodes struct {
+	letters string
+	mask    string // a "*" for each letter
+}
+
+func userCodeForm(tx *state.Tx) (userCodes, error) {
+	settings, err := singleton(tx, "tenants/settings")
+	if err != nil {
+		return userCodes{}, err
+	}
+	flow := sub(settings, "device_flow")
+	f := userCodes{letters: userCodeLetters, mask: str(flow, "mask")}
+	if str(flow, "charset") == "digits" {
+		f.letters = "0123456789"
+	}
+	if strings.Count(f.mask, "*") < 4 {
+		f.mask = "****-****"
+	}
+	return f, nil
+}
+
+func (f userCodes) make(random io.Reader) (string, error) {
+	out := []byte(f.mask)
+	limit := 256 - 256%len(f.letters) // larger bytes would favour the first letters
+	b := make([]byte, 1)
+	for i := 0; i < len(out); {
+		if out[i] != '*' {
+			i++
+			continue
 		}
-		if _, err := tx.Store().Rand().Read(b); err != nil {
-			return "", err
+		if _, err := io.ReadFull(random, b); err != nil {
+			return "", fmt.Errorf("make user code: %w", err)
 		}
 		if int(b[0]) < limit {
-			out = append(out, userCodeLetters[int(b[0])%len(userCodeLetters)])
+			out[i] = f.letters[int(b[0])%len(f.letters)]
+			i++
 		}
 	}
 	return string(out), nil
 }
 
-// canonicalCode is a user code as it was shown, however it was typed.
-func canonicalCode(typed string) string {
-	letters := strings.Map(func(r rune) rune {
-		if strings.ContainsRune(userCodeLetters, r) {
-			return r
+// canonical is a user code as it was shown, however it was typed; "" if it
+// cannot be one.
+func (f userCodes) canonical(typed string) string {
+	var letters []byte
+	for _, r := range strings.ToUpper(typed) {
+		if strings.ContainsRune(f.letters, r) {
+			letters = append(letters, byte(r))
 		}
-		return -1
-	}, strings.ToUpper(typed))
-	if len(letters) != 8 {
+	}
+	if len(letters) != strings.Count(f.mask, "*") {
 		return ""
 	}
-	return letters[:4] + "-" + letters[4:]
+	out := []byte(f.mask)
+	for i := range out {
+		if out[i] == '*' {
+			out[i], letters = letters[0], letters[1:]
+		}
+	}
+	return string(out)
 }
 
 func (c *call) activatePage() error {
@@ -155,13 +193,18 @@ func (c *call) activateSubmit() error {
 		return err
 	}
 	t := &transaction{Browser: digest(c.browser()), ExpiresAt: c.now.Add(transactionLifetime).Unix()}
-	code, problem := canonicalCode(p.str("user_code")), ""
+	problem := ""
 	err = c.update(func(tx *state.Tx) error {
 		guesser := "device " + c.ip()
 		if err := c.limited(tx, guesser); err != nil {
 			problem = "Too many wrong codes. Wait for some minutes before retrying."
 			return unless(errors.Is(err, errManyOTP), err)
 		}
+		form, err := userCodeForm(tx)
+		if err != nil {
+			return err
+		}
+		code := form.canonical(p.str("user_code"))
 		d, ok, err := tx.FindOne("oauth/device-codes", "user_code", code)
 		if err != nil {
 			return err
@@ -247,6 +290,16 @@ func (c *call) deviceConfirmSubmit() error {
 		return c.message("Device not connected", "You cancelled. The device was not given access.")
 	}
 	return c.seeOther("/u/device-confirmation", t.query())
+}
+
+// denyDevice tells the device, when it asks next, that it gets nothing.
+func denyDevice(tx *state.Tx, id string) error {
+	d, ok, err := tx.Get("oauth/device-codes", id)
+	if err != nil || !ok {
+		return err
+	}
+	d["status"] = "denied"
+	return tx.Put("oauth/device-codes", id, d)
 }
 
 // finishDevice ends a login that was for a device.

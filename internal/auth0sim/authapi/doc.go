@@ -9,7 +9,7 @@
 // "refresh-tokens" and "grants", which the Management API shows too.
 //
 // A login is a transaction with one path through it: every page posts to its
-// own address, and Server.advance alone decides what comes next.
+// own address, and advance alone decides what comes next.
 //
 //	/authorize ─► login | signup ─► post-login actions ─► MFA ─► consent ─► code
 //	                                   │      ▲

@@ -72,12 +72,30 @@ func TestDeviceFlow(t *testing.T) {
 		poll(d.DeviceCode).refused(t, 403, "expired_token", "")
 		poll(d.DeviceCode).refused(t, 403, "invalid_grant", "")
 	})
+	t.Run("an action refuses", func(t *testing.T) {
+		s.action("post-login", `exports.onExecutePostLogin = async (event, api) => {
+			if (event.transaction.protocol === 'oauth2-device-code') api.access.deny('no devices') }`, nil)
+		d := start()
+		b := s.browser()
+		v := b.login(b.submit(b.submit(b.open("/activate"), map[string]string{"user_code": d.UserCode}), nil), "ada@example.test")
+		require.Equal(t, 403, v.status)
+		require.Contains(t, v.body, "no devices")
+		poll(d.DeviceCode).refused(t, 403, "access_denied", "")
+	})
 	t.Run("guessing codes stops", func(t *testing.T) {
 		v := b.open("/activate")
 		for range 10 {
 			v = b.submit(v, map[string]string{"user_code": "BBBB-BBBB"})
 		}
 		require.Contains(t, b.submit(v, map[string]string{"user_code": start().UserCode}).problem(), "Too many wrong codes")
+	})
+	t.Run("the tenant's own form of codes", func(t *testing.T) {
+		s.change("tenants/settings", "settings", func(d doc) { d["device_flow"] = doc{"charset": "digits", "mask": "***-***-***"} })
+		s.store.Clock().Advance(6 * time.Minute) // the guesser is let off
+		d := start()
+		require.Regexp(t, `^\d{3}-\d{3}-\d{3}$`, d.UserCode)
+		v := b.submit(b.open("/activate"), map[string]string{"user_code": strings.ReplaceAll(d.UserCode, "-", "")})
+		require.Equal(t, "Device confirmation", v.title())
 	})
 	t.Run("refusals", func(t *testing.T) {
 		s.form("/oauth/device/code", append([]string{"audience", "https://nope"}, webAuth...)...).refused(t, 403, "access_denied", "Service not found: https://nope")
@@ -271,6 +289,7 @@ func TestMFAGrants(t *testing.T) {
 	start := func() string {
 		r := s.form("/oauth/token", append([]string{"grant_type", "password", "username", "ada@example.test", "password", password, "scope", "openid"}, webAuth...)...)
 		r.refused(t, 403, "mfa_required", "Multifactor authentication required")
+		require.Contains(t, r.body, "mfa_requirements")
 		return r.body["mfa_token"].(string)
 	}
 	finish := func(grant, token string, more ...string) reply {

@@ -52,8 +52,21 @@ func (c *call) mfaRequired(in *party, x userExchange) error {
 		return err
 	}
 	e := oauthErr(http.StatusForbidden, "mfa_required", "Multifactor authentication required")
-	e.extra = map[string]any{"mfa_token": token}
+	e.extra = map[string]any{"mfa_token": token, "mfa_requirements": in.requirements()}
 	return c.refuse(in, "mfar", e)
+}
+
+// requirements tell the client what the user can do next.
+func (in *party) requirements() map[string]any {
+	otp := map[string]any{"type": "otp"}
+	if !in.otp {
+		return map[string]any{"enroll": []any{otp}}
+	}
+	list := []any{otp}
+	if in.recoveryCode {
+		list = append(list, map[string]any{"type": "recovery-code"})
+	}
+	return map[string]any{"challenge": list}
 }
 
 func (c *call) mfaToken(tx *state.Tx, token string) (*mfaState, error) {

@@ -292,7 +292,10 @@ func (s *Server) page(h handler) http.Handler {
 
 func (c *call) failPage(err error) {
 	var back *authError
-	if errors.As(err, &back) {
+	if errors.As(err, &back) && back.request.RedirectURI == "" {
+		// A login for a device, or an enrolment: the person is all there is.
+		err = pageErr(http.StatusForbidden, back.code, "%s", back.description)
+	} else if back != nil {
 		if err = c.answer(back.request, url.Values{"error": {back.code}, "error_description": {back.description}}); err == nil {
 			return
 		}

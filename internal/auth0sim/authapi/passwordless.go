@@ -82,6 +82,9 @@ func (c *call) passwordlessStart() error {
 		if err != nil {
 			return err
 		}
+		if err := purge(tx, "oauth/passwordless", "id"); err != nil {
+			return err
+		}
 		key := state.Key(str(connection, "id"), to)
 		if err := tx.Put("oauth/passwordless", key, Doc{
 			"id": key, "code": digest(code), "client_id": str(client, "client_id"), "user": id, "tries": 0,

@@ -186,6 +186,11 @@ func (c *call) asAuthError(t *transaction, err error) error {
 		return err
 	}
 	if err := c.update(func(tx *state.Tx) error {
+		if t.DeviceCode != "" {
+			if err := denyDevice(tx, t.DeviceCode); err != nil {
+				return err
+			}
+		}
 		_, err := tx.Delete("oauth/transactions", t.ID)
 		return err
 	}); err != nil {
@@ -207,6 +212,7 @@ func (c *call) runPostLogin(in *party, resume *actions.Resume) (*actions.Result,
 	}
 	res, err := c.runner.Run(c.r.Context(), actions.Flow{
 		Trigger: actions.PostLogin, Actions: list, Event: c.event(in), Audience: in.api.audience, Resume: resume,
+		Now: c.tenant.Store().Now,
 	})
 	var failed *actions.Error
 	switch {
@@ -386,7 +392,7 @@ func (c *call) credentialsExchange(client, organization Doc, api apiGrant, reque
 		ev["organization"] = Doc{"id": str(organization, "id"), "name": str(organization, "name"), "metadata": sub(organization, "metadata")}
 	}
 	res, err := c.runner.Run(c.r.Context(), actions.Flow{
-		Trigger: actions.CredentialsExchange, Actions: list, Event: ev, Audience: api.audience,
+		Trigger: actions.CredentialsExchange, Actions: list, Event: ev, Audience: api.audience, Now: c.tenant.Store().Now,
 	})
 	var failed *actions.Error
 	switch {

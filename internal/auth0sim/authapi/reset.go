@@ -244,7 +244,7 @@ func (c *call) afterPasswordChange(user, connection Doc) {
 		return err
 	})
 	if err == nil {
-		_, err = c.runner.Run(c.r.Context(), actions.Flow{Trigger: actions.PostChangePassword, Actions: list, Event: map[string]any{
+		_, err = c.runner.Run(c.r.Context(), actions.Flow{Trigger: actions.PostChangePassword, Actions: list, Now: c.tenant.Store().Now, Event: map[string]any{
 			"user": state.Public(user), "connection": Doc{"id": str(connection, "id"), "name": str(connection, "name"), "strategy": "auth0"},
 			"request": c.requestEvent(&party{}), "tenant": Doc{"id": c.tenant.Name()},
 		}})

@@ -125,6 +125,9 @@ func (c *call) keepSession(tx *state.Tx, t *transaction, user, settings Doc) (st
 				return "", err
 			}
 		}
+		if err := purgeDead(tx, "sessions", "id", func(d Doc) bool { return !c.live(d) }); err != nil {
+			return "", err
+		}
 		secret := tx.NewID(state.Token)
 		id := tx.NewID(state.Token)
 		d = Doc{

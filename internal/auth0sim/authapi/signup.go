@@ -166,7 +166,7 @@ func (c *call) registrationActions(trigger actions.Trigger, in *party, user Doc,
 	if org != nil {
 		ev["organization"] = Doc{"id": str(org, "id"), "name": str(org, "name"), "display_name": str(org, "display_name")}
 	}
-	res, err := c.runner.Run(c.r.Context(), actions.Flow{Trigger: trigger, Actions: list, Event: ev})
+	res, err := c.runner.Run(c.r.Context(), actions.Flow{Trigger: trigger, Actions: list, Event: ev, Now: c.tenant.Store().Now})
 	var failed *actions.Error
 	if errors.As(err, &failed) {
 		c.log(in.failure("fs", userName(user), failed.Message))

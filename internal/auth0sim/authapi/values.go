@@ -124,13 +124,17 @@ func singleton(tx *state.Tx, family string) (Doc, error) {
 // purge removes the oldest documents of a family that have expired. Called with
 // every new one, it keeps what visitors leave behind from growing without end.
 func purge(tx *state.Tx, family, idField string) error {
+	return purgeDead(tx, family, idField, func(d Doc) bool { return expired(d, tx.Now()) })
+}
+
+func purgeDead(tx *state.Tx, family, idField string, dead func(Doc) bool) error {
 	list, _, err := tx.List(family, state.ListOptions{Limit: 8})
 	if err != nil {
 		return err
 	}
 	for _, d := range list {
-		if !expired(d, tx.Now()) {
-			break
+		if !dead(d) {
+			continue
 		}
 		if _, err := tx.Delete(family, str(d, idField)); err != nil {
 			return err
