@@ -42,6 +42,7 @@ var parts = map[string][]string{
 var doors = map[string][]string{
 	"go.temporal.io/server":       {"internal/cluster", "internal/cluster/access"},
 	"github.com/auth0/go-auth0":   {"internal/auth0", "internal/engine/direct"},
+	"github.com/gofrs/flock":      {"internal/secret"},
 	"github.com/dop251/goja":      {"internal/auth0sim/actions"},
 	"modernc.org/sqlite":          {"internal/auth0sim/state", "internal/cluster"},
 	"github.com/spf13/cobra":      {"internal/cli", "cmd/tenon"},

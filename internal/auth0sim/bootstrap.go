@@ -28,7 +28,7 @@ func (s *Server) bootstrap(ctx context.Context, t *tenant) error {
 		if _, found, err := tx.Get("clients", id); err != nil {
 			return err
 		} else if !found {
-			client := jsonDoc(clientDefaults)
+			client := mustDoc(clientDefaults)
 			fillGaps(client, doc{"client_id": id, "name": "Tenon", "app_type": "non_interactive", "global": false, "oidc_conformant": true,
 				"grant_types": []any{"client_credentials"}, "token_endpoint_auth_method": "client_secret_post", "signing_keys": []any{doc{"cert": certificatePEM(key.Certificate)}}})
 			client["client_secret"] = s.cfg.ClientSecret.Reveal()
@@ -58,7 +58,7 @@ func (s *Server) bootstrapAPI(tx *state.Tx, t *tenant, scopes []string) error {
 	for _, scope := range scopes {
 		described = append(described, doc{"value": scope, "description": describeScope(scope)})
 	}
-	rs := jsonDoc(accessFamilies()[0].defaults)
+	rs := mustDoc(accessFamilies()[0].defaults)
 	fillGaps(rs, doc{"id": tx.NewID(state.ObjectID), "name": "Auth0 Management API", "identifier": t.audience(), "is_system": true, "scopes": described})
 	return tx.Put("resource-servers", str(rs, "id"), rs)
 }
@@ -74,7 +74,7 @@ func bootstrapRest(tx *state.Tx, key state.SigningKey) error {
 		global = global || boolean(c, "global")
 	}
 	if !global {
-		c := jsonDoc(clientDefaults)
+		c := mustDoc(clientDefaults)
 		fillGaps(c, doc{"client_id": tx.NewID(state.ClientID), "client_secret": tx.NewID(state.ClientSecret), "name": "All Applications", "global": true, "is_global": true,
 			"callbacks": []any{}, "grant_types": []any{"authorization_code", "implicit", "refresh_token", "client_credentials"},
 			"signing_keys": []any{doc{"cert": certificatePEM(key.Certificate)}}})
@@ -86,7 +86,7 @@ func bootstrapRest(tx *state.Tx, key state.SigningKey) error {
 		return err
 	}
 	id := tx.NewID(state.ConnectionID)
-	options := jsonDoc(strategies["auth0"].defaults)
+	options := mustDoc(strategies["auth0"].defaults)
 	return tx.Put("connections", id, doc{"id": id, "name": builtInConnection, "strategy": "auth0", "options": options, "is_domain_connection": false,
 		"authentication": doc{"active": true}, "connected_accounts": doc{"active": false}, "realms": []any{builtInConnection}})
 }

@@ -320,9 +320,9 @@ func toAny(l []string) []any {
 	return out
 }
 
-// jsonDoc parses a literal of a declaration. Declarations are constants, so one
-// that does not parse is a bug that the first test run shows.
-func jsonDoc(text string) doc {
+// mustDoc parses a literal of a declaration. Like regexp.MustCompile it is for
+// constants alone: one that does not parse is a bug that the first test shows.
+func mustDoc(text string) doc {
 	var d doc
 	if err := json.Unmarshal([]byte(text), &d); err != nil {
 		panic("malformed declaration: " + err.Error() + " in " + text)

@@ -1,5 +1,7 @@
 package auth0sim
 
+import "strings"
+
 // undocumented are operations of the real API that its description lacks, or
 // has with another success code only; recordings show each of them.
 var undocumented = map[string]*operation{
@@ -52,6 +54,11 @@ var accepted = map[string][]string{
 func (c *catalog) correct() {
 	for _, op := range undocumented {
 		c.operations = append(c.operations, op)
+	}
+	for _, op := range c.operations {
+		if strings.HasPrefix(op.Path, "/event-streams/{id}") && len(op.Params) > 0 && op.Params[0].Schema != nil {
+			op.Params[0].Schema.Format = "event-stream-id"
+		}
 	}
 	for name, properties := range accepted {
 		t := c.types[name]

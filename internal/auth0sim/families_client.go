@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -27,14 +28,13 @@ func clientFamilies() []*family {
 		{
 			path: "/clients", field: "client_id", kind: state.ClientID, missing: clientMissing, idempotentDelete: true,
 			list: listing{wrap: "clients", checkpoint: true, counted: true}, filters: []string{"is_global", "is_first_party", "external_client_id"},
-			mergeKeys: []string{"client_metadata", "jwt_configuration", "refresh_token", "mobile", "native_social_login", "session_transfer"}, prepare: newClient, change: changeClient, show: showClient,
+			mergeKeys: []string{"client_metadata", "jwt_configuration", "refresh_token", "mobile", "native_social_login", "session_transfer", "signed_request_object"}, prepare: newClient, change: changeClient, show: showClient,
 			gone: func(c *call, d doc) error { return dropClient(c, str(d, "client_id")) },
 		},
 		{
 			path: "/clients/{}/credentials", parent: "clients", parentField: "client_id", parentGone: clientMissing,
 			kind: state.CredentialID, missing: notFound("inexistent_credential", "The credential does not exist"), idempotentDelete: true,
 			list: listing{bare: true}, store: "clients/credentials", stamped: true, prepare: newCredential, show: showCredential,
-			gone: func(c *call, d doc) error { return nil },
 		},
 	}
 }
@@ -46,10 +46,10 @@ func newClient(c *call, d doc) error {
 		thirdParty(c, d)
 	}
 	if str(d, "app_type") == "resource_server" {
-		fillGaps(d, jsonDoc(`{"oidc_conformant": true, "grant_types": [], "jwt_configuration": {"alg": "RS256"}}`))
+		fillGaps(d, mustDoc(`{"oidc_conformant": true, "grant_types": [], "jwt_configuration": {"alg": "RS256"}}`))
 	}
 	if transfer := obj(d, "session_transfer"); transfer != nil {
-		fillGaps(transfer, jsonDoc(sessionTransferDefaults))
+		fillGaps(transfer, mustDoc(sessionTransferDefaults))
 	}
 	jwtConfig := obj(d, "jwt_configuration")
 	_, hasAlg := jwtConfig["alg"]
@@ -65,13 +65,13 @@ func newClient(c *call, d doc) error {
 		d["grant_types"] = types
 	}
 	if express {
-		fillGaps(d, jsonDoc(`{"callbacks": ["https://system-admin.okta.com/admin/app/generic/oauth20redirect"],
+		fillGaps(d, mustDoc(`{"callbacks": ["https://system-admin.okta.com/admin/app/generic/oauth20redirect"],
 			"organization_usage": "require", "organization_require_behavior": "pre_login_prompt",
 			"client_authentication_methods": {"private_key_jwt": {"credentials": []}}}`))
 		d["oidc_conformant"], d["jwt_configuration"] = true, doc{"secret_encoded": false, "alg": "RS256"}
 		hasAlg = true
 	}
-	fillGaps(d, jsonDoc(clientDefaults))
+	fillGaps(d, mustDoc(clientDefaults))
 	if method == "client_secret_post" {
 		if _, given := obj(c.object(), "refresh_token")["token_lifetime"]; !given {
 			obj(d, "refresh_token")["token_lifetime"] = 31557600.0
@@ -100,7 +100,7 @@ const sessionTransferDefaults = `{"can_create_session_transfer_token": false, "a
 // thirdParty gives an application of somebody else the stricter defaults.
 func thirdParty(c *call, d doc) {
 	d["client_id"] = "tpc_" + strings.TrimPrefix(c.NewID(state.EventID), "evt_")
-	fillGaps(d, jsonDoc(`{"oidc_conformant": true, "jwt_configuration": {"alg": "RS256", "lifetime_in_seconds": 3600}, "grant_types": ["authorization_code"],
+	fillGaps(d, mustDoc(`{"oidc_conformant": true, "jwt_configuration": {"alg": "RS256", "lifetime_in_seconds": 3600}, "grant_types": ["authorization_code"],
 		"refresh_token": {"expiration_type": "expiring", "infinite_idle_token_lifetime": false}}`))
 }
 
@@ -167,7 +167,7 @@ func newCredential(c *call, d doc) error {
 				d["thumbprint_sha256"] = base64.RawURLEncoding.EncodeToString(sum[:])
 			}
 			if _, given := d["subject_dn"]; !given && str(d, "credential_type") == "cert_subject_dn" {
-				d["subject_dn"] = cert.Subject.ToRDNSequence().String()
+				d["subject_dn"] = subjectLines(cert)
 			}
 			d["expires_at"] = state.Timestamp(cert.NotAfter)
 		default:
@@ -186,6 +186,21 @@ func newCredential(c *call, d doc) error {
 		d["alg"] = "RS256"
 	}
 	return nil
+}
+
+// subjectLines writes a certificate's subject a name on each line, in the order
+// of the certificate.
+func subjectLines(cert *x509.Certificate) string {
+	names := map[string]string{"2.5.4.6": "C", "2.5.4.8": "ST", "2.5.4.7": "L", "2.5.4.10": "O", "2.5.4.11": "OU", "2.5.4.3": "CN", "2.5.4.5": "serialNumber"}
+	var lines []string
+	for _, n := range cert.Subject.Names {
+		name := names[n.Type.String()]
+		if name == "" {
+			name = n.Type.String()
+		}
+		lines = append(lines, fmt.Sprintf("%s=%v", name, n.Value))
+	}
+	return strings.Join(lines, "\n")
 }
 
 func showCredential(_ *call, d doc) (any, error) {

@@ -35,7 +35,7 @@ var strategies = map[string]struct {
 			"authentication_methods": {"password": {"enabled": true, "api_behavior": "required", "signup_behavior": "allow"}, "passkey": {"enabled": false}},
 			"passkey_options": {"challenge_ui": "both", "progressive_enrollment_enabled": true, "local_enrollment_enabled": true}, "brute_force_protection": true}`,
 		kept: `{"passkey_options": {"challenge_ui": "both", "progressive_enrollment_enabled": true, "local_enrollment_enabled": true},
-			"authentication_methods": {"password": {"enabled": true, "api_behavior": "required", "signup_behavior": "allow"}, "passkey": {"enabled": false}}}`,
+			"authentication_methods": {"password": {"enabled": true, "api_behavior": "required", "signup_behavior": "allow"}, "passkey": {"enabled": false}}, "brute_force_protection": true}`,
 		enterprise: true, accounts: true,
 	},
 	"oidc":         {defaults: `{"schema_version": "oidc-V4", "attribute_map": {"mapping_mode": "bind_all"}, "type": "front_channel"}`, enterprise: true, button: true, oidc: true, accounts: true},
@@ -107,7 +107,7 @@ func newConnection(c *call, d doc) error {
 		fillGaps(options, doc{"connection_settings": doc{"pkce": "auto"}})
 	}
 	if kind.defaults != "" {
-		fillGaps(options, jsonDoc(kind.defaults))
+		fillGaps(options, mustDoc(kind.defaults))
 	}
 	if kind.social {
 		options["scope"] = socialScope(str(d, "strategy"), options)
@@ -153,10 +153,10 @@ func (c *call) emitConnection(kind string, d doc) error {
 // databaseOptions adds what a database connection is created with. A newer
 // password_options replaces the older passwordPolicy.
 func databaseOptions(options doc) {
-	defaults := jsonDoc(strategies["auth0"].defaults)
+	defaults := mustDoc(strategies["auth0"].defaults)
 	if _, newer := options["password_options"]; newer {
 		delete(defaults, "passwordPolicy")
-		fillGaps(options, jsonDoc(`{"password_options": {
+		fillGaps(options, mustDoc(`{"password_options": {
 			"complexity": {"character_type_rule": "all", "identical_characters": "allow", "sequential_characters": "allow", "max_length_exceeded": "error", "min_length": 15, "character_types": []},
 			"profile_data": {"active": false, "blocked_fields": ["name", "username", "nickname", "email", "phone_number", "user_metadata.name", "user_metadata.first", "user_metadata.last"]},
 			"history": {"active": false, "size": 3}, "dictionary": {"active": false, "custom": [], "default": "en_100k"}}}`))
@@ -165,7 +165,7 @@ func databaseOptions(options doc) {
 		delete(defaults, "brute_force_protection")
 	}
 	if methods := obj(options, "authentication_methods"); methods != nil {
-		fillGaps(methods, jsonDoc(`{"passkey": {"enabled": false}, "email_otp": {"enabled": false}, "phone_otp": {"enabled": false}}`))
+		fillGaps(methods, mustDoc(`{"passkey": {"enabled": false}, "email_otp": {"enabled": false}, "phone_otp": {"enabled": false}}`))
 		delete(obj(defaults, "authentication_methods"), "password")
 	}
 	fillGaps(options, defaults)
@@ -242,12 +242,12 @@ func changeConnection(c *call, old, d, patch doc) error {
 		}
 		dropNulls(options, []string{"messaging_service_sid"})
 		if kind.oidc && kind.defaults != "" {
-			fillGaps(options, jsonDoc(kind.defaults))
+			fillGaps(options, mustDoc(kind.defaults))
 		}
 		if kind.kept != "" {
-			kept := jsonDoc(kind.kept)
+			kept := mustDoc(kind.kept)
 			if methods := obj(options, "authentication_methods"); methods != nil {
-				fillGaps(methods, jsonDoc(`{"passkey": {"enabled": false}, "email_otp": {"enabled": false}, "phone_otp": {"enabled": false}}`))
+				fillGaps(methods, mustDoc(`{"passkey": {"enabled": false}, "email_otp": {"enabled": false}, "phone_otp": {"enabled": false}}`))
 				delete(kept, "authentication_methods")
 			}
 			fillGaps(options, kept)

@@ -87,7 +87,7 @@ func documentSingletons() []*singleton { return nil }
 // fillUserID completes a user attribute profile with the default source of the
 // user's id.
 func fillUserID(_ *call, d doc) error {
-	fillGaps(d, jsonDoc(`{"user_id": {"oidc_mapping": "sub", "scim_mapping": "externalId", "saml_mapping": [
+	fillGaps(d, mustDoc(`{"user_id": {"oidc_mapping": "sub", "scim_mapping": "externalId", "saml_mapping": [
 		"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn",
 		"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name"]}}`))
 	return nil

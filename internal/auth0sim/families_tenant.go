@@ -8,7 +8,7 @@ import (
 )
 
 const tenantDefaults = `{
-	"allowed_logout_urls": [], "acr_values_supported": [], "change_password": {"enabled": false}, "default_audience": "", "default_directory": "",
+	"allowed_logout_urls": [], "acr_values_supported": [], "change_password": {"enabled": false}, "default_audience": "", "default_directory": "Username-Password-Authentication",
 	"enabled_locales": ["en"],
 	"flags": {
 		"allow_changing_enable_sso": false, "allow_legacy_delegation_grant_types": true, "allow_legacy_ro_grant_types": true,

@@ -229,7 +229,7 @@ func (f *family) create(c *call, body doc) (doc, error) {
 	d := state.Clone(body)
 	dropNulls(d, f.keepNull)
 	if f.defaults != "" {
-		fillGaps(d, jsonDoc(f.defaults))
+		fillGaps(d, mustDoc(f.defaults))
 	}
 	if _, given := d[f.field]; !given && f.kind != "" {
 		d[f.field] = c.NewID(f.kind)
@@ -430,7 +430,7 @@ func (s *singleton) load(c *call) (doc, error) {
 	if s.defaults == "" {
 		return doc{}, nil
 	}
-	return jsonDoc(s.defaults), nil
+	return mustDoc(s.defaults), nil
 }
 
 func (s *singleton) routes() map[string]handler {

@@ -159,10 +159,32 @@ func FuzzRouter(f *testing.F) {
 // FuzzBody: no body leads to a 500, whatever operation it is sent to.
 func FuzzBody(f *testing.F) {
 	h := newHarness(f, Config{})
+	// Objects that are there, so that a body reaches what handles it.
+	existing := map[string]string{}
+	for path, body := range map[string]doc{
+		"/organizations": {"name": "acme"}, "/roles": {"name": "r"}, "/resource-servers": {"identifier": "https://x", "name": "x"}, "/connections": {"name": "people", "strategy": "auth0"},
+		"/log-streams": {"name": "l", "type": "http", "sink": doc{"httpEndpoint": "https://a.example"}}, "/flows": {"name": "f"}, "/self-service-profiles": {"name": "p"},
+		"/actions/actions": {"name": "a", "supported_triggers": []any{doc{"id": "event-stream", "version": "v1"}}},
+		"/event-streams": {"name": "e", "subscriptions": []any{doc{"event_type": "user.created"}}, "destination": doc{"type": "webhook",
+			"configuration": doc{"webhook_endpoint": "https://a.example", "webhook_authorization": doc{"method": "bearer", "token": "t"}}}},
+	} {
+		_, v := h.call("POST", path, body)
+		existing[path] = v.(map[string]any)["id"].(string)
+	}
+	existing["/clients"] = h.must(http.StatusCreated, "POST", "/clients", doc{"name": "c"})["client_id"].(string)
+	existing["/users"] = strings.ReplaceAll(h.must(http.StatusCreated, "POST", "/users", doc{"connection": builtInConnection, "email": "a@example.com", "password": "Correct-Horse-9"})["user_id"].(string), "|", "%7C")
+	existing["/actions/triggers"] = "post-login"
+	existing["/prompts"], existing["/email-templates"], existing["/guardian/factors"] = "login", "verify_email", "otp"
 	var targets []string
 	for _, op := range h.server.catalog.operations {
 		if op.Method == "POST" || op.Method == "PUT" || op.Method == "PATCH" {
-			targets = append(targets, op.Method+" "+strings.ReplaceAll(strings.ReplaceAll(pattern(op.Path), "{}", "x"), "/x/", "/x/"))
+			path := pattern(op.Path)
+			for prefix, id := range existing {
+				if strings.HasPrefix(path, prefix+"/{}") {
+					path = prefix + "/" + id + strings.TrimPrefix(path, prefix+"/{}")
+				}
+			}
+			targets = append(targets, op.Method+" "+strings.ReplaceAll(path, "{}", "x"))
 		}
 	}
 	for i := range targets {

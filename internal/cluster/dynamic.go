@@ -8,6 +8,13 @@ import (
 	"go.temporal.io/server/common/dynamicconfig"
 )
 
+// connectionAge is after how long the frontend asks a client to connect anew.
+const connectionAge = time.Minute
+
+// ConnectionAge is the longest that a client keeps making calls on one
+// connection to the frontend: gRPC spreads the age by a tenth either way.
+const ConnectionAge = connectionAge + connectionAge/10 + 5*time.Second
+
 // baseDynamicConfig is Temporal's dynamic configuration as we ship it. The
 // stock values are for a node of a large cluster; what differs here either
 // closes something or gives a small machine its memory back.
@@ -16,6 +23,10 @@ func baseDynamicConfig(sqlite bool) dynamicconfig.StaticClient {
 		// The caller's verified identity is written into every history event:
 		// who terminated it is then not what the client says of itself.
 		dynamicconfig.EnablePrincipalPropagation.Key(): true,
+		// Connections are made anew every minute: revocations and retired roots
+		// reach them without a refused call, at the price of a handshake.
+		dynamicconfig.KeepAliveMaxConnectionAge.Key(): connectionAge,
+
 		// Gossip, where there is any, runs under the internode certificates.
 		dynamicconfig.EnableRingpopTLS.Key(): true,
 

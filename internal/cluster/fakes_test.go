@@ -73,7 +73,6 @@ func (a *authority) issue(name string) (tls.Certificate, error) {
 type fakeTLS struct {
 	clients, internode              *authority
 	server, client, internodeShared tls.Certificate
-	err                             error
 }
 
 func newFakeTLS() (*fakeTLS, error) {

@@ -12,7 +12,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
@@ -168,21 +167,10 @@ func LoadOrCreateKeyFile(path string) ([]Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	temp, err := stageKeys(path, []Key{k})
-	if err != nil {
-		return nil, err
-	}
-	// Unlike a rename, a link never replaces: of two first starts one wins, and
-	// no payload is encrypted with a key that then disappears.
-	err = os.Link(temp, path)
-	if rerr := os.Remove(temp); rerr != nil && err == nil {
-		err = rerr
-	}
-	if err != nil && !errors.Is(err, fs.ErrExist) {
+	// Never replaced: of two first starts one wins, and no payload is encrypted
+	// with a key that then disappears.
+	if err := secret.CreateFile(path, formatKeys([]Key{k})); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("payload keys: %w", err)
-	}
-	if err := syncDir(filepath.Dir(path)); err != nil {
-		return nil, err
 	}
 	return LoadKeyFile(path)
 }
@@ -220,80 +208,23 @@ func PromoteKey(ctx context.Context, path, id string) ([]Key, error) {
 // changeKeys rewrites a key file under a lock: of two changes at once neither
 // may be lost, because a lost key is lost data.
 func changeKeys(ctx context.Context, path string, change func([]Key) ([]Key, error)) (keys []Key, err error) {
-	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	unlock, err := secret.Lock(ctx, path+".lock")
 	if err != nil {
 		return nil, fmt.Errorf("payload keys: %w", err)
 	}
 	defer func() {
-		if cerr := lock.Close(); cerr != nil && err == nil {
-			err = fmt.Errorf("payload keys: %w", cerr)
+		if uerr := unlock(); uerr != nil {
+			err = errors.Join(err, fmt.Errorf("payload keys: unlock: %w", uerr))
 		}
 	}()
-	for {
-		ok, err := tryLockFile(lock)
-		if err != nil {
-			return nil, fmt.Errorf("payload keys: lock %s: %w", lock.Name(), err)
-		}
-		if ok {
-			break
-		}
-		wait := time.NewTimer(20 * time.Millisecond)
-		select {
-		case <-wait.C:
-		case <-ctx.Done():
-			wait.Stop()
-			return nil, fmt.Errorf("payload keys: lock %s: %w", lock.Name(), ctx.Err())
-		}
-	}
 	if keys, err = LoadKeyFile(path); err != nil {
 		return nil, err
 	}
 	if keys, err = change(keys); err != nil {
 		return nil, err
 	}
-	temp, err := stageKeys(path, keys)
-	if err != nil {
-		return nil, err
+	if err := secret.WriteFile(path, formatKeys(keys)); err != nil {
+		return nil, fmt.Errorf("payload keys: %w", err)
 	}
-	if err := os.Rename(temp, path); err != nil {
-		return nil, errors.Join(fmt.Errorf("payload keys: %w", err), os.Remove(temp))
-	}
-	return keys, syncDir(filepath.Dir(path))
-}
-
-// stageKeys writes a complete, synced key file beside path.
-func stageKeys(path string, keys []Key) (string, error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-"+filepath.Base(path)+"-*") // mode 0600
-	if err != nil {
-		return "", fmt.Errorf("payload keys: %w", err)
-	}
-	_, err = f.Write(formatKeys(keys))
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return "", errors.Join(fmt.Errorf("payload keys: %w", err), os.Remove(f.Name()))
-	}
-	return f.Name(), nil
-}
-
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // folders cannot be synced there
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("payload keys: %w", err)
-	}
-	err = d.Sync()
-	if cerr := d.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return fmt.Errorf("payload keys: sync %s: %w", dir, err)
-	}
-	return nil
+	return keys, nil
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tenonhq/tenon/internal/secret"
 )
 
 func TestKeyFileLife(t *testing.T) {
@@ -47,7 +49,7 @@ func TestKeyFileLife(t *testing.T) {
 	_, err = PromoteKey(t.Context(), path, "nobody")
 	require.Error(t, err)
 
-	left, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".tmp-*"))
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(path), secret.TempPrefix+"*"))
 	require.NoError(t, err)
 	require.Empty(t, left)
 	require.NotContains(t, fmt.Sprintf("%+v %#v", onDisk, onDisk), onDisk[0].Material.Reveal())
@@ -102,12 +104,9 @@ func TestLockWaitEndsWithContext(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "payload.key")
 	_, err := LoadOrCreateKeyFile(path)
 	require.NoError(t, err)
-	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	unlock, err := secret.TryLock(path + ".lock")
 	require.NoError(t, err)
-	defer lock.Close()
-	ok, err := tryLockFile(lock)
-	require.NoError(t, err)
-	require.True(t, ok)
+	defer func() { require.NoError(t, unlock()) }()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err = AddKey(ctx, path, true)

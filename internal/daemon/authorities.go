@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/tenonhq/tenon/internal/cluster"
 	"github.com/tenonhq/tenon/internal/cluster/access/audit"
 	"github.com/tenonhq/tenon/internal/config"
 	"github.com/tenonhq/tenon/internal/pki"
@@ -24,7 +25,7 @@ const (
 // OpenCerts opens the certificates of a data directory beside the processes
 // that run on it; they read again what is changed within seconds.
 func OpenCerts(dataDir string, log *slog.Logger) (*pki.Store, error) {
-	return pki.Open(pki.Config{Dir: filepath.Join(dataDir, "certs"), Logger: log})
+	return pki.Open(pki.Config{Dir: filepath.Join(dataDir, "certs"), ConnectionAge: cluster.ConnectionAge, Logger: log})
 }
 
 // OpenIssuer opens the token issuer of a data directory in the same way.

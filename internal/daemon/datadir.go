@@ -8,8 +8,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/gofrs/flock"
-
 	"github.com/tenonhq/tenon/internal/config"
 	"github.com/tenonhq/tenon/internal/secret"
 )
@@ -21,7 +19,8 @@ const Layout = 1
 // DataDir is the folder in which a Tenon keeps all its state.
 type DataDir struct {
 	path string
-	lock *flock.Flock
+	// unlock is nil for a directory that another process keeps.
+	unlock func() error
 }
 
 // stamp is the content of the version file.
@@ -54,13 +53,13 @@ func OpenDataDir(path, version string) (*DataDir, error) {
 			Hint:    "run: chmod 700 " + abs,
 		}
 	}
-	d := &DataDir{path: abs, lock: flock.New(filepath.Join(abs, "lock"), flock.SetPermissions(0o600))}
-	ok, err := d.lock.TryLock()
+	d := &DataDir{path: abs}
+	d.unlock, err = secret.TryLock(filepath.Join(abs, "lock"))
+	if errors.Is(err, secret.ErrLocked) {
+		return nil, &config.Error{Problem: fmt.Sprintf("another tenon runs on the data directory %s", abs), Hint: "stop it, or name another directory with --data-dir"}
+	}
 	if err != nil {
 		return nil, &config.Error{Problem: "cannot write to the data directory", Err: err, Hint: "name a writable one with --data-dir or TENON_DATA_DIR"}
-	}
-	if !ok {
-		return nil, &config.Error{Problem: fmt.Sprintf("another tenon runs on the data directory %s", abs), Hint: "stop it, or name another directory with --data-dir"}
 	}
 	if err := d.stamp(version); err != nil {
 		return nil, errors.Join(err, d.Close())
@@ -105,10 +104,10 @@ func (d *DataDir) File(elem ...string) string {
 
 // Close releases the lock.
 func (d *DataDir) Close() error {
-	if d.lock == nil {
+	if d.unlock == nil {
 		return nil
 	}
-	return d.lock.Unlock()
+	return d.unlock()
 }
 
 // JoinDataDir opens a directory that another process keeps, without locking it.

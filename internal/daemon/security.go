@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tenonhq/tenon/internal/cluster"
 	"github.com/tenonhq/tenon/internal/cluster/access"
 	"github.com/tenonhq/tenon/internal/cluster/access/audit"
 	"github.com/tenonhq/tenon/internal/codec"
@@ -43,7 +44,7 @@ func newSecurity(ctx context.Context, d *Daemon) (*security, error) {
 	if d.cfg.Cluster != nil {
 		hosts, clientAuth = d.cfg.Cluster.Hosts, pki.ClientAuth(d.cfg.Cluster.ClientAuth)
 	}
-	s.certs, err = pki.Open(pki.Config{Dir: d.dir.File("certs"), ExtraHosts: hosts, ClientAuth: clientAuth, Now: d.cfg.Now, Logger: d.log, OnRefused: s.refused})
+	s.certs, err = pki.Open(pki.Config{Dir: d.dir.File("certs"), ExtraHosts: hosts, ClientAuth: clientAuth, ConnectionAge: cluster.ConnectionAge, Now: d.cfg.Now, Logger: d.log, OnRefused: s.refused})
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"github.com/tenonhq/tenon/internal/secret"
 )
 
 // Authority names one of the store's two authorities, and is the stem of its
@@ -142,7 +144,7 @@ func (s *Store) makeKey(file string, t KeyType) (crypto.Signer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make %s: %w", file, err)
 	}
-	return key, writeFile(s.path(file), text, keyMode)
+	return key, secret.WriteFile(s.path(file), text)
 }
 
 // ensureAuthority creates an authority that is absent, and carries on where a
@@ -167,7 +169,7 @@ func (s *Store) ensureAuthority(name Authority) (*authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := writeFile(s.path(name.certFile()), encodeCertificates(root), publicMode); err != nil {
+	if err := secret.WriteFileMode(s.path(name.certFile()), encodeCertificates(root), publicMode); err != nil {
 		return nil, err
 	}
 	s.log.Info("certificate authority created", "authority", name, "subject", root.Subject.String(), "not_after", root.NotAfter)
@@ -187,7 +189,7 @@ func (s *Store) settle(a *authority) error {
 		}
 	}
 	a.roots = ordered
-	return writeFile(s.path(a.name.certFile()), encodeCertificates(ordered...), publicMode)
+	return secret.WriteFileMode(s.path(a.name.certFile()), encodeCertificates(ordered...), publicMode)
 }
 
 // signRoot makes the self-signed certificate of an authority.

@@ -81,6 +81,13 @@ type Config struct {
 	// ReloadInterval is how often Run looks at the files. Defaults to 2 s,
 	// at most 5 s: the time within which a revocation takes effect.
 	ReloadInterval time.Duration
+	// ConnectionAge is how long a connection may live on the servers of this
+	// store before they end it gracefully. A root is not retired sooner after the
+	// last certificate that rested on it was replaced: the connections that were
+	// made with those end by then, and no call of theirs is refused. Defaults to
+	// zero, for servers that end connections themselves.
+	ConnectionAge time.Duration
+
 	// ExtraHosts are further DNS names and IP addresses of the server, beyond
 	// temporal, temporal-server, localhost, 127.0.0.1 and ::1.
 	ExtraHosts []string
@@ -137,6 +144,9 @@ func (c Config) withDefaults() (Config, error) {
 	duration("warning window", &c.WarnBefore, 30*day, time.Second, century)
 	duration("authority lifetime", &c.CALifetime, 3650*day, c.LeafLifetime, century)
 	duration("revocation list lifetime", &c.CRLLifetime, 7*day, time.Minute, 365*day)
+	if c.ConnectionAge < 0 {
+		errs = append(errs, fmt.Errorf("connection age is %s: must not be negative", c.ConnectionAge))
+	}
 	duration("reload interval", &c.ReloadInterval, 2*time.Second, 10*time.Millisecond, 5*time.Second)
 
 	for _, h := range c.ExtraHosts {

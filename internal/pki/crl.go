@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"math/big"
 	"time"
+
+	"github.com/tenonhq/tenon/internal/secret"
 )
 
 // publish signs new revocation lists. Hosts without an authority's key leave
@@ -74,7 +76,7 @@ func (s *Store) publishCRL(a *authority) error {
 			return fmt.Errorf("write %s: %w", a.name.crlFile(), err)
 		}
 	}
-	return writeFile(s.path(a.name.crlFile()), out.Bytes(), publicMode)
+	return secret.WriteFileMode(s.path(a.name.crlFile()), out.Bytes(), publicMode)
 }
 
 // forget drops what time has dealt with: certificates a day past their expiry

@@ -2,19 +2,16 @@ package pki
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"runtime"
-	"strings"
-	"time"
+
+	"github.com/tenonhq/tenon/internal/secret"
 )
 
 const (
-	tempPrefix = ".tmp-"
-	lockFile   = ".lock"
+	lockFile = ".lock"
 
 	keyMode    fs.FileMode = 0o600
 	publicMode fs.FileMode = 0o644
@@ -24,84 +21,26 @@ const (
 	maxFile = 8 << 20
 )
 
-// staged is a file that is complete on disk under a temporary name.
-type staged struct{ temp, path string }
-
-// stage writes data beside path and syncs it. Only commit makes it visible.
-func stage(path string, data []byte, mode fs.FileMode) (staged, error) {
-	f, err := os.CreateTemp(filepath.Dir(path), tempPrefix+filepath.Base(path)+"-*")
-	if err != nil {
-		return staged{}, fmt.Errorf("write %s: %w", path, err)
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Chmod(mode)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return staged{}, errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(f.Name()))
-	}
-	return staged{f.Name(), path}, nil
-}
-
-// commit renames staged files into place, in order, and syncs the folder.
-func commit(files ...staged) error {
-	for i, f := range files {
-		if err := os.Rename(f.temp, f.path); err != nil {
-			for _, left := range files[i:] {
-				err = errors.Join(err, os.Remove(left.temp))
-			}
-			return fmt.Errorf("write %s: %w", f.path, err)
-		}
-	}
-	return syncDir(filepath.Dir(files[0].path))
-}
-
-// writeFile replaces a file: readers see the old content or the new.
-func writeFile(path string, data []byte, mode fs.FileMode) error {
-	f, err := stage(path, data, mode)
-	if err != nil {
-		return err
-	}
-	return commit(f)
-}
-
 // writePair replaces a certificate and its key. Two renames cannot be one, so
 // a reader may meet the new key with the old certificate; it must then keep
-// what it had. Both contents are on disk before the first rename.
+// what it had.
 func writePair(certPath string, cert []byte, keyPath string, key []byte) error {
-	k, err := stage(keyPath, key, keyMode)
-	if err != nil {
-		return err
-	}
-	c, err := stage(certPath, cert, publicMode)
-	if err != nil {
-		return errors.Join(err, os.Remove(k.temp))
-	}
-	return commit(k, c)
+	return secret.WriteFiles(
+		secret.FileContent{Path: keyPath, Data: key, Mode: keyMode},
+		secret.FileContent{Path: certPath, Data: cert, Mode: publicMode})
 }
 
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // folders cannot be synced there
+// written lists the files that are replaced under the store's lock. Others
+// write into the folder too, with locks of their own.
+func (s *Store) written() []string {
+	names := []string{lockFile, ledgerFile, revokedFile}
+	for _, a := range authorities {
+		names = append(names, a.certFile(), a.keyFile(), a.nextKeyFile(), a.priorKeyFile(), a.crossFile(), a.crlFile())
 	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync %s: %w", dir, err)
+	for _, l := range s.leaves() {
+		names = append(names, l.certFile(), l.keyFile())
 	}
-	err = d.Sync()
-	if cerr := d.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return fmt.Errorf("sync %s: %w", dir, err)
-	}
-	return nil
+	return names
 }
 
 // readFile reads a file of bounded size.
@@ -137,55 +76,26 @@ func checkKeyMode(path string, authority bool) error {
 	return nil
 }
 
-// removeTemp clears what a crash left half-written. The caller holds the lock.
-func removeTemp(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), tempPrefix) {
-			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 // lock takes the one right to write in dir, across goroutines and processes.
 func (s *Store) lock(ctx context.Context) (unlock func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	// Goroutines queue here; only one of a process asks the others'.
 	select {
 	case s.writer <- struct{}{}:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	release := func() { <-s.writer }
-	f, err := os.OpenFile(s.path(lockFile), os.O_CREATE|os.O_RDWR, keyMode)
+	release, err := secret.Lock(ctx, s.path(lockFile))
 	if err != nil {
-		release()
-		return nil, fmt.Errorf("lock certs folder: %w", err)
+		<-s.writer
+		return nil, err
 	}
-	for {
-		ok, err := tryLockFile(f)
-		if err != nil {
-			release()
-			return nil, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), f.Close())
+	return func() {
+		if err := release(); err != nil {
+			s.log.Error("certs folder cannot be unlocked", "error", err)
 		}
-		if ok {
-			// Closing the file releases the lock of the system.
-			return func() { _ = f.Close(); release() }, nil
-		}
-		wait := time.NewTimer(20 * time.Millisecond)
-		select {
-		case <-wait.C:
-		case <-ctx.Done():
-			wait.Stop()
-			release()
-			return nil, errors.Join(fmt.Errorf("lock %s: another process holds it: %w", f.Name(), ctx.Err()), f.Close())
-		}
-	}
+		<-s.writer
+	}, nil
 }

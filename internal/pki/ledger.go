@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"time"
+
+	"github.com/tenonhq/tenon/internal/secret"
 )
 
 const ledgerFile = "issued.jsonl"
@@ -81,7 +83,7 @@ func (s *Store) record(e Entry) (err error) {
 		return fmt.Errorf("write %s: %w", ledgerFile, err)
 	}
 	if end == 0 {
-		return syncDir(s.cfg.Dir)
+		return secret.SyncDir(s.cfg.Dir)
 	}
 	return nil
 }

@@ -13,6 +13,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/tenonhq/tenon/internal/secret"
 )
 
 const revokedFile = "revoked.json"
@@ -256,7 +258,7 @@ func (s *Store) storeRevocations(list *revocationList) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", revokedFile, err)
 	}
-	return writeFile(s.path(revokedFile), append(text, '\n'), keyMode)
+	return secret.WriteFile(s.path(revokedFile), append(text, '\n'))
 }
 
 // ensureRevocations makes the empty list of a new folder. In an old one the

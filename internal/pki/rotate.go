@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"time"
+
+	"github.com/tenonhq/tenon/internal/secret"
 )
 
 // Phase is a state of an authority's roll. It is not stored beside the files,
@@ -26,8 +28,9 @@ import (
 // Activation waits until every process had time to read that B is trusted.
 // From then on servers also send B as certified by A, so that a client which
 // read its roots once, before the roll, still finds a path. Retirement waits
-// until no certificate of A is outstanding; it records A as retired, which ends
-// the connections that rest on it at their next call.
+// until no certificate of A is outstanding, and no connection is alive that was
+// made with one (Config.ConnectionAge); it records A as retired, which ends what
+// rests on it all the same at the next call.
 type Phase string
 
 // The states of a roll.
@@ -196,7 +199,7 @@ func (s *Store) prepare(a *authority) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(s.path(a.name.certFile()), encodeCertificates(append(a.roots[:len(a.roots):len(a.roots)], root)...), publicMode)
+	return secret.WriteFileMode(s.path(a.name.certFile()), encodeCertificates(append(a.roots[:len(a.roots):len(a.roots)], root)...), publicMode)
 }
 
 func (s *Store) activate(a *authority) error {
@@ -205,7 +208,7 @@ func (s *Store) activate(a *authority) error {
 		if err != nil {
 			return err
 		}
-		if err := writeFile(s.path(a.name.crossFile()), encodeCertificates(cross), publicMode); err != nil {
+		if err := secret.WriteFileMode(s.path(a.name.crossFile()), encodeCertificates(cross), publicMode); err != nil {
 			return err
 		}
 	}
@@ -214,14 +217,14 @@ func (s *Store) activate(a *authority) error {
 	if err != nil {
 		return err
 	}
-	if err := writeFile(s.path(a.name.priorKeyFile()), old, keyMode); err != nil {
+	if err := secret.WriteFile(s.path(a.name.priorKeyFile()), old); err != nil {
 		return err
 	}
 	// The step itself. What follows, settle and the clock would do as well.
 	if err := os.Rename(s.path(a.name.nextKeyFile()), s.path(a.name.keyFile())); err != nil {
 		return err
 	}
-	if err := syncDir(s.cfg.Dir); err != nil {
+	if err := secret.SyncDir(s.cfg.Dir); err != nil {
 		return err
 	}
 	now, err := s.loadAuthority(a.name)
@@ -257,7 +260,7 @@ func (s *Store) retire(a *authority) error {
 	if err := s.storeRevocations(list); err != nil {
 		return err
 	}
-	if err := writeFile(s.path(a.name.certFile()), encodeCertificates(a.active.cert), publicMode); err != nil {
+	if err := secret.WriteFileMode(s.path(a.name.certFile()), encodeCertificates(a.active.cert), publicMode); err != nil {
 		return err
 	}
 	return s.remove(a.name.priorKeyFile())
@@ -271,7 +274,7 @@ func (s *Store) abandon(a *authority) error {
 			kept = append(kept, c)
 		}
 	}
-	if err := writeFile(s.path(a.name.certFile()), encodeCertificates(kept...), publicMode); err != nil {
+	if err := secret.WriteFileMode(s.path(a.name.certFile()), encodeCertificates(kept...), publicMode); err != nil {
 		return err
 	}
 	return s.remove(a.name.nextKeyFile())
@@ -281,7 +284,7 @@ func (s *Store) remove(file string) error {
 	if err := os.Remove(s.path(file)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return syncDir(s.cfg.Dir)
+	return secret.SyncDir(s.cfg.Dir)
 }
 
 // crossCertificate returns the signing root as certified by its predecessor,
@@ -350,7 +353,7 @@ func (s *Store) rotation(a *authority) (Rotation, error) {
 		case e.AuthorityKeyID == r.Signing.SubjectKeyID && e.Leaf != "" && r.NotBefore.IsZero():
 			// The first of the store's own certificates by the new root marks
 			// the time of activation.
-			r.NotBefore = e.IssuedAt.Add(settle)
+			r.NotBefore = e.IssuedAt.Add(settle + s.cfg.ConnectionAge)
 		case e.Role == roleAuthority || e.Leaf != "" || !previous[e.AuthorityKeyID]:
 		case !now.Before(e.NotAfter) || revoked.listed(e):
 		default:

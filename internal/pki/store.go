@@ -15,6 +15,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/tenonhq/tenon/internal/secret"
 )
 
 // Store is the certs folder of one data directory. It is safe for concurrent
@@ -149,7 +151,8 @@ func (s *Store) init(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	if err := removeTemp(s.cfg.Dir); err != nil {
+	// What a crash left half-written.
+	if err := secret.RemoveLeftovers(s.cfg.Dir, s.written()...); err != nil {
 		return err
 	}
 	if err := s.ensureRevocations(); err != nil {
@@ -197,7 +200,7 @@ func (s *Store) complete() bool {
 			return false
 		}
 	}
-	left, err := filepath.Glob(s.path(tempPrefix + "*"))
+	left, err := secret.Leftovers(s.cfg.Dir, s.written()...)
 	return err == nil && len(left) == 0 && snap.revoked.loaded && s.settled() && !s.due()
 }
 

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tenonhq/tenon/internal/secret"
 )
 
 // firstStart lists what Init makes, in the order in which it appears on disk.
@@ -160,11 +162,15 @@ func TestInitCarriesOnAfterACrash(t *testing.T) {
 			for _, name := range firstStart[:n] {
 				write(t, filepath.Join(dir, name), []byte(all[name]))
 			}
-			torn := filepath.Join(dir, tempPrefix+firstStart[n]+"-123")
+			torn := filepath.Join(dir, secret.TempPrefix+firstStart[n]+"-123")
 			write(t, torn, []byte(all[firstStart[n]][:len(all[firstStart[n]])/2]))
+			// Tokens lie in the same folder, under a lock of their own.
+			foreign := filepath.Join(dir, secret.TempPrefix+"client-token.jwt-123")
+			write(t, foreign, nil)
 
 			s := newStore(t, Config{Dir: dir})
 			require.NoFileExists(t, torn)
+			require.FileExists(t, foreign)
 			requireHandshake(t, s.ServerTLS(Frontend), s.ClientTLS(""))
 			requireHandshake(t, s.ServerTLS(Internode), s.InternodeClientTLS())
 			got := contents(t, dir)
@@ -213,7 +219,7 @@ func TestInitSurvivesKill(t *testing.T) {
 		}
 		s := newStore(t, Config{Dir: dir})
 		requireHandshake(t, s.ServerTLS(Frontend), s.ClientTLS(""))
-		left, err := filepath.Glob(filepath.Join(dir, tempPrefix+"*"))
+		left, err := filepath.Glob(filepath.Join(dir, secret.TempPrefix+"*"))
 		require.NoError(t, err)
 		require.Empty(t, left)
 	}

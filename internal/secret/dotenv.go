@@ -7,11 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
-
-	"github.com/gofrs/flock"
 )
 
 // Dotenv keeps secrets in files of KEY=VALUE lines, for development: it reads
@@ -45,11 +42,11 @@ func (d Dotenv) Get(_ context.Context, name string) (Value, error) {
 }
 
 // Put implements Store.
-func (d Dotenv) Put(_ context.Context, name string, v Value) error {
+func (d Dotenv) Put(ctx context.Context, name string, v Value) error {
 	if !dotenvKey.MatchString(name) {
 		return fmt.Errorf("key %q is not of the form [A-Za-z_][A-Za-z0-9_]*", name)
 	}
-	return d.change(func(lines []string) []string {
+	return d.change(ctx, func(lines []string) []string {
 		line := name + "=" + QuoteDotenv(v)
 		for i, l := range lines {
 			if keyOf(l) == name {
@@ -62,8 +59,8 @@ func (d Dotenv) Put(_ context.Context, name string, v Value) error {
 }
 
 // Delete implements Store.
-func (d Dotenv) Delete(_ context.Context, name string) error {
-	return d.change(func(lines []string) []string {
+func (d Dotenv) Delete(ctx context.Context, name string) error {
+	return d.change(ctx, func(lines []string) []string {
 		kept := lines[:0]
 		for _, l := range lines {
 			if keyOf(l) != name {
@@ -75,15 +72,15 @@ func (d Dotenv) Delete(_ context.Context, name string) error {
 }
 
 // change rewrites the file under a lock that other processes honour too.
-func (d Dotenv) change(edit func(lines []string) []string) error {
+func (d Dotenv) change(ctx context.Context, edit func(lines []string) []string) (err error) {
 	if d.Write == "" {
 		return ErrReadOnly
 	}
-	lock := flock.New(d.Write + ".lock")
-	if err := lock.Lock(); err != nil {
-		return fmt.Errorf("lock %s: %w", d.Write, err)
+	unlock, err := Lock(ctx, d.Write+".lock")
+	if err != nil {
+		return err
 	}
-	defer lock.Unlock() //nolint:errcheck // the lock goes with the file handle
+	defer func() { err = errors.Join(err, unlock()) }()
 	data, err := os.ReadFile(d.Write)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -228,23 +225,4 @@ func QuoteDotenv(v Value) string {
 		return "'" + text + "'"
 	}
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, `$`, `\$`, "\n", `\n`, "\r", `\r`).Replace(text) + `"`
-}
-
-// WriteFile writes a file of secrets whole or not at all: mode 0600 before the
-// first byte, synced, then renamed into place.
-func WriteFile(path string, data []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name()) //nolint:errcheck // gone after the rename
-	if err := errors.Join(tmp.Chmod(0o600), write(tmp, data), tmp.Sync(), tmp.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return os.Rename(tmp.Name(), path)
-}
-
-func write(f *os.File, data []byte) error {
-	_, err := f.Write(data)
-	return err
 }

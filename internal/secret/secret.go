@@ -7,8 +7,13 @@
 // into the other; which stores a process has is the composition root's choice
 // (internal/daemon).
 //
-// What must always hold: no error of this package contains a secret, and a
-// reference that cannot be resolved is an error, never an empty secret.
+// It also owns how a file that several processes share is replaced and guarded:
+// WriteFiles, CreateFile and Lock are the only ones of their kind. What such a
+// file holds, and who may read it, is its owner's (internal/pki, token, codec).
+//
+// What must always hold: no error of this package contains a secret, a
+// reference that cannot be resolved is an error, never an empty secret, and no
+// file is ever half written under its own name.
 package secret
 
 import (

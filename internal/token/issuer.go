@@ -53,6 +53,7 @@ type IssuerConfig struct {
 type Issuer struct {
 	cfg         IssuerConfig
 	revocations *RevocationFile
+	turn        chan struct{} // holds one token: the right to take the folder's lock within this process
 
 	mu     sync.Mutex
 	signer *signer
@@ -93,7 +94,7 @@ func OpenIssuer(cfg IssuerConfig) (*Issuer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("token issuer: %w", err)
 	}
-	i := &Issuer{cfg: cfg, revocations: revocations, infos: map[string]os.FileInfo{}}
+	i := &Issuer{cfg: cfg, revocations: revocations, turn: make(chan struct{}, 1), infos: map[string]os.FileInfo{}}
 	if err := i.reloadKeys(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("token issuer: %w", err)
 	}
@@ -121,7 +122,13 @@ func (i *Issuer) Init(ctx context.Context) error {
 	if err := os.MkdirAll(i.cfg.Dir, 0o700); err != nil {
 		return fmt.Errorf("token issuer: %w", err)
 	}
-	if err := i.locked(func() error { return i.ensureKeys(false) }); err != nil {
+	if err := i.locked(ctx, func() error {
+		// What a crash left half-written of the files that this lock guards.
+		if err := secret.RemoveLeftovers(i.cfg.Dir, privateKeyFile, publicKeyFile, keySetFile, ledgerFile); err != nil {
+			return err
+		}
+		return i.ensureKeys(false)
+	}); err != nil {
 		return fmt.Errorf("token issuer: %w", err)
 	}
 	if err := i.renewTokens(ctx); err != nil {
@@ -149,6 +156,9 @@ func (i *Issuer) Run(ctx context.Context) error {
 			// The tokens are also looked at soon after a rotation or a revocation.
 			nextRenewal = now.Add(min(i.cfg.TokenTTL/20, 10*time.Second))
 		}
+		if ctx.Err() != nil {
+			return nil // what ended with it is no failure
+		}
 		last = i.logOnce(last, err)
 	}
 }
@@ -167,12 +177,21 @@ func (i *Issuer) logOnce(last string, err error) string {
 	return err.Error()
 }
 
-func (i *Issuer) locked(do func() error) error {
-	unlock, err := lock(filepath.Join(i.cfg.Dir, lockFile))
+// locked keeps a command that rotates or issues and a running server from
+// overwriting each other. Goroutines queue for the turn, so that a busy process
+// does not wait for a lock that it holds itself.
+func (i *Issuer) locked(ctx context.Context, do func() error) (err error) {
+	select {
+	case i.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-i.turn }()
+	unlock, err := secret.Lock(ctx, i.path(lockFile))
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer func() { err = errors.Join(err, unlock()) }()
 	return do()
 }
 
@@ -221,7 +240,7 @@ func (r *IssueRequest) permissions() ([]string, error) {
 }
 
 // Issue signs a token.
-func (i *Issuer) Issue(_ context.Context, req IssueRequest) (secret.Value, *Claims, error) {
+func (i *Issuer) Issue(ctx context.Context, req IssueRequest) (secret.Value, *Claims, error) {
 	ttl := or(req.TTL, i.cfg.TokenTTL)
 	if req.TTL < 0 || ttl < time.Second {
 		return secret.Value{}, nil, fmt.Errorf("issue token: lifetime %s is less than 1 s", req.TTL)
@@ -238,7 +257,7 @@ func (i *Issuer) Issue(_ context.Context, req IssueRequest) (secret.Value, *Clai
 	}
 	var raw secret.Value
 	var claims *Claims
-	err = i.locked(func() error {
+	err = i.locked(ctx, func() error {
 		if err := i.reloadKeys(); err != nil {
 			return err
 		}
@@ -343,10 +362,10 @@ func (i *Issuer) read(payload []byte, s *signer) (*Claims, error) {
 
 // Revoke revokes one token by its ID. It takes effect at once in this process
 // and within WatchInterval in others.
-func (i *Issuer) Revoke(_ context.Context, id, reason string) error {
+func (i *Issuer) Revoke(ctx context.Context, id, reason string) error {
 	now := i.cfg.Now().UTC()
 	r := Revocation{TokenID: id, RevokedAt: now, Reason: reason, Forget: now.Add(longestLifetime)}
-	if err := i.revocations.add(r, now); err != nil {
+	if err := i.revocations.add(ctx, r, now); err != nil {
 		return fmt.Errorf("revoke token: %w", err)
 	}
 	return nil
@@ -354,13 +373,13 @@ func (i *Issuer) Revoke(_ context.Context, id, reason string) error {
 
 // RevokeSubject revokes all tokens of a subject issued at or before a time;
 // the zero time is now.
-func (i *Issuer) RevokeSubject(_ context.Context, subject string, before time.Time, reason string) error {
+func (i *Issuer) RevokeSubject(ctx context.Context, subject string, before time.Time, reason string) error {
 	now := i.cfg.Now().UTC()
 	if before.IsZero() {
 		before = now
 	}
 	r := Revocation{Subject: subject, Before: before.UTC(), RevokedAt: now, Reason: reason, Forget: before.Add(longestLifetime).UTC()}
-	if err := i.revocations.add(r, now); err != nil {
+	if err := i.revocations.add(ctx, r, now); err != nil {
 		return fmt.Errorf("revoke tokens: %w", err)
 	}
 	return nil

@@ -145,6 +145,35 @@ func snapshot(t *testing.T, dir string) map[string]string {
 	return files
 }
 
+// The private key is written under the issuer's lock, and cleared up under it;
+// the certificates in the same folder have another.
+func TestInitRemovesWhatACrashLeft(t *testing.T) {
+	c := newClock()
+	i := quickIssuer(t, c)
+	torn := i.path(secret.TempPrefix + privateKeyFile + "-123")
+	foreign := i.path(secret.TempPrefix + "ca.key-123")
+	for _, path := range []string{torn, foreign} {
+		require.NoError(t, os.WriteFile(path, nil, 0o600))
+	}
+	require.NoError(t, i.Init(t.Context()))
+	require.NoFileExists(t, torn)
+	require.FileExists(t, foreign)
+}
+
+func TestLockWaitEndsWithContext(t *testing.T) {
+	i := quickIssuer(t, newClock())
+	for _, path := range []string{i.path(lockFile), i.path(revocationsFile) + ".lock"} {
+		unlock, err := secret.TryLock(path)
+		require.NoError(t, err)
+		defer func() { require.NoError(t, unlock()) }()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, _, err := i.Issue(ctx, IssueRequest{Subject: "a", Scope: "openid"})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorIs(t, i.Revoke(ctx, "t1", "test"), context.DeadlineExceeded)
+}
+
 func TestTokensAreRenewedWhenNeeded(t *testing.T) {
 	for name, change := range map[string]func(t *testing.T, c *clock, i *Issuer){
 		"past two thirds": func(_ *testing.T, c *clock, _ *Issuer) { c.add(17 * time.Hour) },
@@ -518,7 +547,7 @@ func TestTokenSourceFollowsTheFile(t *testing.T) {
 		got, err := source.Token()
 		require.NoError(t, err)
 		require.True(t, got.Equal(secret.New("one")))
-		require.NoError(t, writeFile(path, []byte("two\n"), 0o600))
+		require.NoError(t, secret.WriteFile(path, []byte("two\n")))
 		got, err = source.Token()
 		require.NoError(t, err)
 		require.Equal(t, "one", got.Reveal(), "looked at once a second")

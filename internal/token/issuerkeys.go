@@ -17,6 +17,8 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"github.com/tenonhq/tenon/internal/secret"
 )
 
 // Keys implements KeySource: the public keys of the active and of the retired
@@ -78,7 +80,7 @@ func (i *Issuer) Handler() http.Handler {
 // Rotate replaces the signing key. The old one is trusted until the last token
 // that it signed expires. The three tokens are signed anew.
 func (i *Issuer) Rotate(ctx context.Context) error {
-	if err := i.locked(func() error { return i.ensureKeys(true) }); err != nil {
+	if err := i.locked(ctx, func() error { return i.ensureKeys(true) }); err != nil {
 		return fmt.Errorf("rotate signing key: %w", err)
 	}
 	if err := i.renewTokens(ctx); err != nil {
@@ -118,7 +120,7 @@ func (i *Issuer) ensureKeys(rotate bool) error {
 			return err
 		}
 		// The key set and the public key are public, unlike all else here.
-		if err := writeFile(i.path(keySetFile), append(data, '\n'), 0o644); err != nil {
+		if err := secret.WriteFileMode(i.path(keySetFile), append(data, '\n'), 0o644); err != nil {
 			return err
 		}
 	}
@@ -127,7 +129,7 @@ func (i *Issuer) ensureKeys(rotate bool) error {
 		if err != nil {
 			return err
 		}
-		if err := writeFile(i.path(privateKeyFile), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+		if err := secret.WriteFile(i.path(privateKeyFile), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})); err != nil {
 			return err
 		}
 		i.cfg.Logger.Info("signing key created", "kid", current.id, "algorithm", current.algorithm)
@@ -256,7 +258,7 @@ func (i *Issuer) ensurePublicKey(s *signer) error {
 	if old, err := readBounded(i.path(publicKeyFile), 64<<10); err == nil && slices.Equal(old, text) {
 		return nil
 	}
-	return writeFile(i.path(publicKeyFile), text, 0o644)
+	return secret.WriteFileMode(i.path(publicKeyFile), text, 0o644)
 }
 
 // reloadKeys reads the key files if they changed since the last look.

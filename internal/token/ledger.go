@@ -68,7 +68,7 @@ func (i *Issuer) compact() error {
 		}
 		b.Write(append(line, '\n'))
 	}
-	return writeFile(i.path(ledgerFile), b.Bytes(), 0o600)
+	return secret.WriteFile(i.path(ledgerFile), b.Bytes())
 }
 
 // readLedger returns the records of tokens that have not expired.
@@ -169,5 +169,5 @@ func (i *Issuer) fresh(c *Claims) bool {
 }
 
 func (i *Issuer) writeToken(path string, raw secret.Value) error {
-	return writeFile(path, []byte(raw.Reveal()+"\n"), 0o600)
+	return secret.WriteFile(path, []byte(raw.Reveal()+"\n"))
 }

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/tenonhq/tenon/internal/secret"
 )
 
 // Revocations says which tokens are revoked.
@@ -167,15 +170,15 @@ func readRevocations(path string) ([]Revocation, error) {
 }
 
 // add appends a revocation and forgets those that no living token needs.
-func (f *RevocationFile) add(r Revocation, now time.Time) error {
+func (f *RevocationFile) add(ctx context.Context, r Revocation, now time.Time) (err error) {
 	if err := r.check(); err != nil {
 		return err
 	}
-	unlock, err := lock(f.lock)
+	unlock, err := secret.Lock(ctx, f.lock)
 	if err != nil {
 		return fmt.Errorf("revocations: %w", err)
 	}
-	defer unlock()
+	defer func() { err = errors.Join(err, unlock()) }()
 	list, err := readRevocations(f.path)
 	if err != nil {
 		return err
@@ -186,7 +189,7 @@ func (f *RevocationFile) add(r Revocation, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("revocations: %w", err)
 	}
-	if err := writeFile(f.path, append(data, '\n'), 0o600); err != nil {
+	if err := secret.WriteFile(f.path, append(data, '\n')); err != nil {
 		return fmt.Errorf("revocations: %w", err)
 	}
 	return f.Reload()

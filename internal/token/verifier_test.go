@@ -448,7 +448,7 @@ func TestTokenWithoutIDGetsOne(t *testing.T) {
 	require.NoError(t, err)
 	_, err = verify(v, raw)
 	require.NoError(t, err)
-	require.NoError(t, revocations.add(Revocation{TokenID: claims.ID}, c.now()))
+	require.NoError(t, revocations.add(t.Context(), Revocation{TokenID: claims.ID}, c.now()))
 	_, err = verify(v, raw)
 	require.ErrorIs(t, err, ErrRevoked)
 }

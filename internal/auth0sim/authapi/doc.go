@@ -4,8 +4,8 @@
 // It owns the OAuth 2.0 and OpenID Connect endpoints, the tokens, sessions and
 // login transactions behind them, and the pages a person sees. The tenant's
 // objects (clients, connections, users, …) belong to package state and are
-// managed through package auth0sim; Actions run in package actions. Their state
-// of its own lives in the families under "oauth/", and in "sessions",
+// managed through package auth0sim; Actions run in package actions. Its own
+// state lives in the families under "oauth/", and in "sessions",
 // "refresh-tokens" and "grants", which the Management API shows too.
 //
 // A login is a transaction with one path through it: every page posts to its
@@ -17,6 +17,7 @@
 //
 // What must always hold: a transaction continues only in the browser that
 // began it; a redirect goes only to an address its client registered; codes,
-// tickets and rotated refresh tokens work once; nothing that proves identity is
-// stored in clear; and every value a page echoes is escaped by html/template.
+// tickets and rotated refresh tokens work once; passwords, codes, tokens and
+// cookies are stored as digests only; and every value a page echoes is escaped
+// by html/template.
 package authapi

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tenonhq/tenon/internal/secret"
 )
 
 // clock is a time that tests move by hand.
@@ -357,8 +359,12 @@ func TestCrashLeavesNoGap(t *testing.T) {
 		require.NoError(t, l.Append(p.record(i)))
 		l.commitAll()
 	}
-	// Killed: the head is behind, and a line is half written.
-	l.unlock()
+	_, err = Open(p.config())
+	require.ErrorIs(t, err, secret.ErrLocked)
+	// Killed: the head is behind, and a line and a new head are half written.
+	torn := filepath.Join(filepath.Dir(p.key), secret.TempPrefix+"audit-head.json-123")
+	require.NoError(t, os.WriteFile(torn, []byte("{"), 0o600))
+	require.NoError(t, l.unlock())
 	require.NoError(t, l.file.Close())
 	f, err := os.OpenFile(p.files(t)[0].Path, os.O_APPEND|os.O_WRONLY, 0)
 	require.NoError(t, err)
@@ -369,6 +375,7 @@ func TestCrashLeavesNoGap(t *testing.T) {
 	require.Empty(t, report.Findings)
 	require.EqualValues(t, 3, report.Unsigned)
 	p.write(t, 2)
+	require.NoFileExists(t, torn)
 	report = p.verify(t)
 	require.Empty(t, report.Findings)
 	require.EqualValues(t, 6, report.Records)

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/tenonhq/tenon/internal/secret"
 )
 
 // Head says where a log starts and ends. It is what the signature is over.
@@ -47,13 +49,9 @@ func writeHead(path string, h Head, key ed25519.PrivateKey) error {
 	if err != nil {
 		return err
 	}
-	// The head is replaced in one step. It need not be synced: after a crash an
-	// older head is still a true one.
-	tmp := path + ".new"
-	if err := os.WriteFile(tmp, append(data, '\n'), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
+	// Whole or not at all: after a crash an older head is still a true one, an
+	// empty one would keep the log closed.
+	return secret.WriteFile(path, append(data, '\n'))
 }
 
 // ErrNoHead says that there is no head: the log is new, or its head was removed.
@@ -122,19 +120,14 @@ func createKey(path string, random io.Reader) (ed25519.PrivateKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(publicPath(path), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: publicDER}), 0o644); err != nil {
+	if err := secret.WriteFileMode(publicPath(path), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: publicDER}), 0o644); err != nil {
 		return nil, err
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	_, err = f.Write(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err := secret.CreateFile(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})); err != nil {
 		return nil, err
 	}
 	return key, nil

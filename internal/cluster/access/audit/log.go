@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/tenonhq/tenon/internal/secret"
 )
 
 // Config configures a Log.
@@ -94,7 +96,7 @@ var ErrUnavailable = errors.New("audit log cannot be written")
 type Log struct {
 	cfg    Config
 	key    ed25519.PrivateKey
-	unlock func()
+	unlock func() error
 
 	mu      sync.Mutex
 	queue   []Record
@@ -131,14 +133,17 @@ func Open(cfg Config) (*Log, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("audit log: %w", err)
 	}
-	unlock, err := lockDir(cfg.Dir)
+	// Two writers would fork the chain.
+	unlock, err := secret.TryLock(filepath.Join(cfg.Dir, ".lock"))
+	if errors.Is(err, secret.ErrLocked) {
+		return nil, fmt.Errorf("audit log: %s is being written by another process: %w", cfg.Dir, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("audit log: %w", err)
 	}
 	l := &Log{cfg: cfg, unlock: unlock, room: make(chan struct{}), waiting: make(chan struct{}, 1), many: make(chan struct{}, 1)}
 	if err := l.recover(); err != nil {
-		unlock()
-		return nil, fmt.Errorf("audit log: %w", err)
+		return nil, errors.Join(fmt.Errorf("audit log: %w", err), unlock())
 	}
 	return l, nil
 }

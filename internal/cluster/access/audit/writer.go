@@ -7,14 +7,20 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/tenonhq/tenon/internal/secret"
 )
 
 // recover finds the end of the chain and opens the newest file.
 func (l *Log) recover() error {
-	var err error
+	err := secret.RemoveLeftovers(filepath.Dir(l.cfg.HeadFile), filepath.Base(l.cfg.HeadFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	if l.key, err = openKey(l.cfg.KeyFile, l.cfg.Rand); err != nil {
 		return err
 	}
@@ -179,7 +185,7 @@ func (l *Log) rotate(now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if err := syncDir(l.cfg.Dir); err != nil {
+	if err := secret.SyncDir(l.cfg.Dir); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	if l.file != nil {
@@ -263,8 +269,7 @@ func (l *Log) close() error {
 	if l.file != nil {
 		err = errors.Join(err, l.file.Close())
 	}
-	l.unlock()
-	if err != nil {
+	if err = errors.Join(err, l.unlock()); err != nil {
 		return fmt.Errorf("audit log: %w", err)
 	}
 	return nil
