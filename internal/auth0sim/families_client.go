@@ -42,8 +42,10 @@ func clientFamilies() []*family {
 func newClient(c *call, d doc) error {
 	method := str(d, "token_endpoint_auth_method")
 	express := str(d, "app_type") == "express_configuration"
-	if d["is_first_party"] == false && str(d, "third_party_security_mode") == "strict" {
-		thirdParty(c, d)
+	if d["is_first_party"] == false {
+		if err := thirdParty(c, d); err != nil {
+			return err
+		}
 	}
 	if str(d, "app_type") == "resource_server" {
 		fillGaps(d, mustDoc(`{"oidc_conformant": true, "grant_types": [], "jwt_configuration": {"alg": "RS256"}}`))
@@ -97,11 +99,25 @@ func newClient(c *call, d doc) error {
 const sessionTransferDefaults = `{"can_create_session_transfer_token": false, "allowed_authentication_methods": [], "enforce_device_binding": "ip",
 	"allow_refresh_token": false, "enforce_cascade_revocation": true, "enforce_online_refresh_tokens": true}`
 
-// thirdParty gives an application of somebody else the stricter defaults.
-func thirdParty(c *call, d doc) {
-	d["client_id"] = "tpc_" + strings.TrimPrefix(c.NewID(state.EventID), "evt_")
-	fillGaps(d, mustDoc(`{"oidc_conformant": true, "jwt_configuration": {"alg": "RS256", "lifetime_in_seconds": 3600}, "grant_types": ["authorization_code"],
-		"refresh_token": {"expiration_type": "expiring", "infinite_idle_token_lifetime": false}}`))
+// thirdParty gives an application of somebody else the stricter defaults; how
+// strict they are is the tenant's setting unless the body says so.
+func thirdParty(c *call, d doc) error {
+	if str(d, "third_party_security_mode") == "" {
+		settings, err := c.settings()
+		if err != nil {
+			return err
+		}
+		d["third_party_security_mode"] = settings["dynamic_client_registration_security_mode"]
+	}
+	if str(d, "third_party_security_mode") == "strict" {
+		d["client_id"] = "tpc_" + strings.TrimPrefix(c.NewID(state.EventID), "evt_")
+		fillGaps(d, mustDoc(`{"jwt_configuration": {"alg": "RS256", "lifetime_in_seconds": 3600}, "grant_types": ["authorization_code"]}`))
+	}
+	fillGaps(d, mustDoc(`{"oidc_conformant": true, "refresh_token": {"expiration_type": "expiring", "infinite_idle_token_lifetime": false}}`))
+	if str(d, "token_endpoint_auth_method") == "none" {
+		fillGaps(d, mustDoc(`{"refresh_token": {"rotation_type": "rotating", "infinite_token_lifetime": false}}`))
+	}
+	return nil
 }
 
 func certificatePEM(cert *x509.Certificate) string {

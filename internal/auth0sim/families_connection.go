@@ -98,7 +98,6 @@ func newConnection(c *call, d doc) error {
 		options = doc{}
 	}
 	d["options"] = options
-	dropNulls(options, []string{"messaging_service_sid"})
 	if str(d, "strategy") == "auth0" {
 		databaseOptions(options)
 	}
@@ -240,7 +239,6 @@ func changeConnection(c *call, old, d, patch doc) error {
 			fillGaps(options, doc{"connection_settings": doc{"pkce": "disabled"}})
 			discover(options)
 		}
-		dropNulls(options, []string{"messaging_service_sid"})
 		if kind.oidc && kind.defaults != "" {
 			fillGaps(options, mustDoc(kind.defaults))
 		}
