@@ -4,7 +4,7 @@
 // and the targets are for people to read.
 //
 //	go run ./bench                 everything
-//	go run ./bench -only memory    one of memory, start, throughput
+//	go run ./bench -only memory    one of start, memory, throughput, authorisation
 //
 // Every server is a child process of its own; the load comes from this one.
 package main
@@ -37,7 +37,7 @@ func main() {
 	}
 	var b bench
 	flag.StringVar(&b.tenon, "tenon", "", "the tenon binary to measure (default: built from ./cmd/tenon)")
-	flag.StringVar(&b.only, "only", "", "measure only one of memory, start, throughput")
+	flag.StringVar(&b.only, "only", "", "measure only one of start, memory, throughput, authorisation")
 	flag.IntVar(&b.runs, "runs", 5, "how often each measurement is repeated")
 	flag.IntVar(&b.workflows, "workflows", 400, "workflows of one throughput run")
 	flag.IntVar(&b.inFlight, "in-flight", 64, "workflows in flight at a time")
@@ -71,6 +71,7 @@ func (b *bench) run(ctx context.Context, out io.Writer) (err error) {
 		{"start", b.start},
 		{"memory", b.memory},
 		{"throughput", b.throughput},
+		{"authorisation", b.authorisation},
 	}
 	chosen := all[:0:0]
 	for _, m := range all {
@@ -79,7 +80,7 @@ func (b *bench) run(ctx context.Context, out io.Writer) (err error) {
 		}
 	}
 	if len(chosen) == 0 {
-		return fmt.Errorf("-only %s: not one of memory, start, throughput", b.only)
+		return fmt.Errorf("-only %s: not one of start, memory, throughput, authorisation", b.only)
 	}
 	if b.dir, err = os.MkdirTemp("", "tenon-bench-"); err != nil {
 		return err

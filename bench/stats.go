@@ -47,7 +47,7 @@ func (c comparison) write(out io.Writer) error {
 	if !c.met() {
 		verdict = "MISSED"
 	}
-	_, err := fmt.Fprintf(out, "%s (%s)\n  open     %s\n  secured  %s\n  ratio    %.2f, target %s %.2f: %s\n\n",
+	_, err := fmt.Fprintf(out, "%s (%s)\n  open     %s\n  secured  %s\n  ratio    %.3f, target %s %.3f: %s\n\n",
 		c.what, c.unit, c.open, c.secured, c.ratio(), bound, c.target, verdict)
 	return err
 }
