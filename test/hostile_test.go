@@ -63,8 +63,9 @@ func TestHostileCallers(t *testing.T) {
 	}
 	h.plaintext(t)
 
+	load.reach(t, 50)
 	stop()
-	require.Greater(t, load.wait(t), int64(0))
+	load.wait(t)
 	s.stop() // writes what waits, and signs the head
 
 	log, err := daemon.AuditLog(s.dir)

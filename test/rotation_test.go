@@ -205,6 +205,20 @@ func startLoad(ctx context.Context, t *testing.T, dir string, rate int) *load {
 	return l
 }
 
+// reach returns when so many calls were made.
+func (l *load) reach(t *testing.T, calls int64) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for l.calls.Load() < calls {
+		select {
+		case <-tick.C:
+		case <-t.Context().Done():
+			t.Fatal("the load was not applied")
+		}
+	}
+}
+
 func (l *load) wait(t *testing.T) int64 {
 	t.Helper()
 	l.done.Wait()

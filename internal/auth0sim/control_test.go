@@ -144,6 +144,10 @@ func TestEntityLimitsAndFeatures(t *testing.T) {
 	code, v := h.call("POST", "/clients", doc{"name": "one too many"})
 	require.Equal(t, http.StatusForbidden, code)
 	require.Equal(t, "You reached the limit of entities of this type for this tenant.", v.(map[string]any)["message"])
+	for i := range 3 {
+		code, _ = h.call("POST", "/connections", doc{"name": "s" + strconv.Itoa(i), "strategy": "google-oauth2"})
+	}
+	require.Equal(t, http.StatusForbidden, code)
 	code, v = h.call("GET", "/attack-protection/bot-detection", nil)
 	require.Equal(t, http.StatusForbidden, code)
 	require.Equal(t, "insufficient_entitlement", v.(map[string]any)["errorCode"])

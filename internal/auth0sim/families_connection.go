@@ -93,6 +93,22 @@ func newConnection(c *call, d doc) error {
 	if err := checkConnection(d); err != nil {
 		return err
 	}
+	if limit := c.tenant.plan.social; limit > 0 && kind.social {
+		n := 0
+		for strategy, s := range strategies {
+			if !s.social {
+				continue
+			}
+			of, err := c.Count("connections", state.ListOptions{Index: "strategy", Value: strategy})
+			if err != nil {
+				return err
+			}
+			n += of
+		}
+		if n >= limit {
+			return refuse(http.StatusForbidden, "too_many_entities", "You reached the limit of entities of this type for this tenant.")
+		}
+	}
 	options := obj(d, "options")
 	if options == nil {
 		options = doc{}

@@ -46,7 +46,9 @@ type plan struct {
 	entities       map[string]int // by state family
 	// pull is the number of concurrent connections to GET /events.
 	pull int
-	// botDetection, customDomains, brandingTemplates: what the plan includes.
+	// social is the number of social connections; 0 means no limit.
+	social int
+	// botDetection and customDomains say what the plan includes.
 	botDetection, customDomains bool
 }
 
@@ -116,7 +118,7 @@ func plans() map[string]*plan {
 	return map[string]*plan{
 		"free": {
 			name: "free", management: perSecond(2, 2), shared: true, limits: join(always, templatesSmall),
-			authentication: perMinute(300, 300), pull: 1,
+			authentication: perMinute(300, 300), pull: 1, social: 2,
 			authLimits: []limit{{"token", "", []string{"/oauth/token"}, perSecond(30, 30)}, {"jwks", "", []string{"/.well-known/jwks.json"}, perSecond(20, 20)}, userinfoLimit},
 			entities:   with(map[string]int{"clients": 10, "resource-servers": 10, "client-grants": 100}),
 		},

@@ -73,9 +73,9 @@ func TestReplay(t *testing.T) {
 	t.Logf("core: status %.1f%% exchanges %.1f%%; all: status %.1f%% exchanges %.1f%%", percent(core.status, core.sent), percent(core.whole, core.sent),
 		percent(all.status, all.sent), percent(all.whole, all.sent))
 	require.GreaterOrEqual(t, percent(core.status, core.sent), 97.0)
-	require.GreaterOrEqual(t, percent(core.whole, core.sent), 87.5)
+	require.GreaterOrEqual(t, percent(core.whole, core.sent), 90.0)
 	require.GreaterOrEqual(t, percent(all.status, all.sent), 97.0)
-	require.GreaterOrEqual(t, percent(all.whole, all.sent), 87.5)
+	require.GreaterOrEqual(t, percent(all.whole, all.sent), 90.0)
 }
 
 func replay(t *testing.T, h *harness, r recording, scores map[string]*score) {

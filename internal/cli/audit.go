@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,7 +16,7 @@ import (
 
 func newAudit(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "audit", GroupID: "operate", Short: "Read and verify the audit log"}
-	cmd.AddCommand(newAuditTail(a), newAuditVerify(a))
+	cmd.AddCommand(newAuditTail(a), newAuditPollers(a), newAuditVerify(a))
 	return cmd
 }
 
@@ -56,6 +57,42 @@ func newAuditTail(a *app) *cobra.Command {
 	f.BoolVarP(&follow, "follow", "f", false, "go on with new records until interrupted")
 	f.BoolVar(&denied, "denied", false, "refusals only")
 	f.StringVar(&subject, "subject", "", "records of one caller only")
+	return cmd
+}
+
+func newAuditPollers(a *app) *cobra.Command {
+	since := 24 * time.Hour
+	cmd := &cobra.Command{
+		Use:   "pollers",
+		Short: "List workers whose polls were refused: they are up, and idle",
+		Args:  exactArgs(),
+		RunE: func(*cobra.Command, []string) error {
+			log, err := daemon.AuditLog(a.dataDir)
+			if err != nil {
+				return err
+			}
+			pollers, err := audit.DeniedPollers(log.Dir, time.Now().Add(-since))
+			if err != nil {
+				return err
+			}
+			names := make([]string, len(pollers))
+			for i, p := range pollers {
+				names[i] = p.Subject
+			}
+			return a.print(answer{
+				data: pollers,
+				table: func(w io.Writer) {
+					lines := [][]string{{"SUBJECT", "NAMESPACE", "TASK QUEUE", "TIMES", "LAST", "REASON"}}
+					for _, p := range pollers {
+						lines = append(lines, []string{orDash(p.Subject), p.Namespace, orDash(p.TaskQueue), fmt.Sprint(p.Count), p.Last.Format(time.RFC3339), p.Reason})
+					}
+					rows(w, lines...)
+				},
+				names: names,
+			})
+		},
+	}
+	cmd.Flags().DurationVar(&since, "since", since, "how far back")
 	return cmd
 }
 

@@ -109,6 +109,7 @@ func clusterFlags(cmd *cobra.Command, c *daemon.ClusterConfig) {
 	f := cmd.Flags()
 	f.StringSliceVar(&c.Hosts, "host", nil, "further names and addresses in the server's certificate")
 	f.StringVar(&c.ClientAuth, "client-auth", "certificate-and-token", "what callers must show: certificate-and-token, certificate-or-token or token-only")
+	f.StringVar(&c.OperationsAddress, "operations-address", "", "host:port to serve the keys of the cluster's tokens and metrics on, over HTTPS (default: nowhere)")
 	f.StringVar(&c.RulesFile, "access-rules", "", "file of rules that narrow what roles allow")
 	f.BoolVar(&c.InsecureNoTLS, "insecure-no-tls", false, "with TEMPORAL_TLS_ENABLED=false: no TLS, on loopback only")
 	f.BoolVar(&c.InsecureNoAuth, "insecure-no-auth", false, "with TEMPORAL_AUTH_ENABLED=false: no authorisation, on loopback only")
@@ -162,6 +163,9 @@ func endpointsAnswer(e config.Endpoints) answer {
 			var lines [][]string
 			if e.Cluster != nil {
 				lines = append(lines, []string{"cluster", e.Cluster.Address, "namespace " + e.Cluster.Namespace})
+				if e.Cluster.Operations != "" {
+					lines = append(lines, []string{"", e.Cluster.Operations, "keys and metrics"})
+				}
 			}
 			if e.Auth0 != nil {
 				lines = append(lines, []string{"auth0", "https://" + e.Auth0.Domain, "client " + e.Auth0.ClientID})

@@ -29,6 +29,8 @@ type ClusterEndpoints struct {
 	Namespace string `json:"namespace"`
 	// CA is the file of certificates to trust.
 	CA string `json:"ca"`
+	// Operations is where the keys of the cluster's tokens and metrics are served.
+	Operations string `json:"operations,omitempty"`
 	// Plaintext says that the cluster was started without TLS, on purpose.
 	Plaintext bool `json:"plaintext,omitempty"`
 }

@@ -63,6 +63,9 @@ type ClusterConfig struct {
 	// ClientAuth is what callers must show: certificate-and-token,
 	// certificate-or-token or token-only. Defaults to certificate-and-token.
 	ClientAuth string
+	// OperationsAddress is host:port where the public keys of the cluster's tokens
+	// and metrics are served over HTTPS. Defaults to nowhere.
+	OperationsAddress string
 	// RulesFile holds rules that narrow what roles allow. Defaults to none.
 	RulesFile string
 	// InsecureNoTLS and InsecureNoAuth take TLS and authorisation away. Each must
@@ -101,18 +104,19 @@ type WorkerConfig struct {
 
 // Daemon is the parts of one process. It runs once.
 type Daemon struct {
-	cfg       Config
-	log       *slog.Logger
-	dir       *DataDir // nil if only a worker runs
-	secrets   secret.Stores
-	security  *security
-	cluster   *clusterPart
-	simulator *simulatorPart
-	worker    *workerPart
-	endpoints config.Endpoints
-	ready     chan struct{}
-	closeOnce sync.Once
-	closeErr  error
+	cfg        Config
+	log        *slog.Logger
+	dir        *DataDir // nil if only a worker runs
+	secrets    secret.Stores
+	security   *security
+	cluster    *clusterPart
+	operations *operations
+	simulator  *simulatorPart
+	worker     *workerPart
+	endpoints  config.Endpoints
+	ready      chan struct{}
+	closeOnce  sync.Once
+	closeErr   error
 }
 
 // New opens and checks all parts. The caller must call Run or Close.
@@ -167,6 +171,11 @@ func New(ctx context.Context, cfg Config) (_ *Daemon, err error) {
 			return nil, err
 		}
 	}
+	if cfg.Cluster != nil && cfg.Cluster.OperationsAddress != "" {
+		if d.operations, err = newOperations(cfg.Cluster.OperationsAddress, d.security); err != nil {
+			return nil, err
+		}
+	}
 	if cfg.Worker != nil {
 		if d.worker, err = newWorker(d); err != nil {
 			return nil, err
@@ -208,6 +217,9 @@ func (d *Daemon) Close() error {
 		var errs []error
 		if d.cluster != nil {
 			errs = append(errs, d.cluster.server.Close())
+		}
+		if d.operations != nil {
+			errs = append(errs, d.operations.close())
 		}
 		if d.simulator != nil {
 			errs = append(errs, d.simulator.close())
@@ -269,6 +281,9 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	if d.cluster != nil {
 		run("cluster", d.cluster.server.Run)
 	}
+	if d.operations != nil {
+		run("keys and metrics", d.operations.Run)
+	}
 	workErr := d.work(failed, run)
 	stopServers()
 	groupErr := group.Wait()
@@ -327,6 +342,9 @@ func (d *Daemon) await(ctx context.Context) error {
 func (d *Daemon) announce(run func(string, func(context.Context) error)) error {
 	if d.cluster != nil {
 		d.endpoints.Cluster = d.cluster.endpoints(d)
+		if d.operations != nil {
+			d.endpoints.Cluster.Operations = "https://" + d.operations.listener.Addr().String() + "/"
+		}
 		p := d.cluster.profile(d)
 		if err := p.write(); err != nil {
 			return fmt.Errorf("write %s: %w", p.path, err)

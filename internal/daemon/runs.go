@@ -2,13 +2,16 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
 	workflowpb "go.temporal.io/api/workflow/v1"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
 
 	"github.com/tenonhq/tenon/internal/workflows"
 )
@@ -31,11 +34,15 @@ type Tree struct {
 	Children map[string]*Tree `json:"children,omitempty"`
 }
 
+// queryTimeout bounds one question. A worker that has just started reads the
+// run's history first.
+const queryTimeout = 15 * time.Second
+
 // QueryTree asks a run and its children how far they are.
 func QueryTree(ctx context.Context, c client.Client, id, runID string) (*Tree, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	value, err := c.QueryWorkflow(ctx, id, runID, workflows.QueryProgress)
+	value, err := queryProgress(ctx, c, id, runID)
 	if err != nil {
 		return nil, fmt.Errorf("progress of %s: %w", id, err)
 	}
@@ -57,6 +64,24 @@ func QueryTree(ctx context.Context, c client.Client, id, runID string) (*Tree, e
 		tree.Children[step.Name] = child
 	}
 	return tree, nil
+}
+
+// queryProgress asks until somebody answers: right after a start, the question
+// may go to a worker that is no more.
+func queryProgress(ctx context.Context, c client.Client, id, runID string) (converter.EncodedValue, error) {
+	for {
+		value, err := c.QueryWorkflow(ctx, id, runID, workflows.QueryProgress)
+		var late *serviceerror.DeadlineExceeded
+		var notReady *serviceerror.WorkflowNotReady
+		if err == nil || ctx.Err() != nil || !(errors.As(err, &late) || errors.As(err, &notReady)) {
+			return value, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // ListRuns returns Tenon's runs, the latest first, at most limit of them.

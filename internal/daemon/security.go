@@ -68,6 +68,15 @@ func newSecurity(ctx context.Context, d *Daemon) (*security, error) {
 	if err != nil {
 		return nil, &config.Error{Problem: "token issuers", Err: err, Hint: "correct these variables where the cluster runs"}
 	}
+	if expression := d.lookup("TEMPORAL_JWT_PERMISSIONS_EXPRESSION"); expression != "" {
+		extract, err := access.PermissionsExpression(expression)
+		if err != nil {
+			return nil, &config.Error{Problem: "TEMPORAL_JWT_PERMISSIONS_EXPRESSION", Err: err, Hint: `it is CEL over claims, for example claims.groups.map(g, "default:" + g)`}
+		}
+		for i := range foreign {
+			foreign[i].Permissions = extract
+		}
+	}
 	rules, err := readRules(d.cfg.Cluster.RulesFile)
 	if err != nil {
 		return nil, err

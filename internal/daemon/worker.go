@@ -107,6 +107,9 @@ func (w *workerPart) start(ctx context.Context, d *Daemon) error {
 	w.worker = worker.New(w.client, workflows.TaskQueue, worker.Options{
 		Interceptors:      d.cfg.Worker.Interceptors,
 		WorkerStopTimeout: stopWorker,
+		// How long a task waits for the worker that had its workflow in memory, before
+		// any other takes it: a worker that was killed must not hold things up.
+		StickyScheduleToStartTimeout: time.Second,
 		// Well below the heartbeat timeout of internal/workflows: a worker on a busy
 		// machine must not be taken for dead.
 		MaxHeartbeatThrottleInterval: time.Second,
