@@ -27,8 +27,11 @@ lint: ## gofmt, go vet, staticcheck, and workflowcheck for deterministic workflo
 	$(TOOL) workflowcheck ./internal/workflows/...
 
 .PHONY: gen
-gen: ## Write generated files anew: goldens and recorded histories
-	go test ./internal/workflows/... ./test/... -update
+gen: ## Write generated files anew: references, goldens and recorded histories
+	go test ./internal/cli -run Reference -update
+	go test ./internal/cluster/access -run Matrix -update
+	go test ./internal/auth0sim -run Catalog -update
+	go test ./test -run 'WorkflowsReference|Histories' -update
 
 .PHONY: bench
 bench: build ## Measure, side by side with an unsecured cluster, as ratios

@@ -53,10 +53,10 @@ func baseDynamicConfig(sqlite bool) dynamicconfig.StaticClient {
 		dynamicconfig.MatchingNumTaskqueueWritePartitions.Key(): 1,
 
 		// The stock cache keeps up to 128 000 workflows for an hour, closed ones
-		// too: gigabytes that nobody asks for again.
-		dynamicconfig.HistoryCacheSizeBasedLimit.Key():        true,
-		dynamicconfig.HistoryCacheHostLevelMaxSizeBytes.Key(): 16 << 20,
-		dynamicconfig.HistoryCacheTTL.Key():                   10 * time.Minute,
+		// too: gigabytes that nobody asks for again. Counted, not weighed: weighing
+		// them reads a workflow's state while others write it.
+		dynamicconfig.HistoryCacheHostLevelMaxSize.Key(): 1024,
+		dynamicconfig.HistoryCacheTTL.Key():              10 * time.Minute,
 		dynamicconfig.HistoryCacheBackgroundEvict.Key(): dynamicconfig.CacheBackgroundEvictSettings{
 			Enabled: true, LoopInterval: time.Minute, MaxEntryPerCall: 1024,
 		},

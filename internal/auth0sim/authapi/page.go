@@ -105,7 +105,8 @@ func (c *call) branding() (brand, error) {
 			}
 		}
 		for _, s := range []string{str(look, "logo_url"), str(settings, "picture_url")} {
-			if u, err := url.Parse(s); err == nil && u.Scheme == "https" && u.Host != "" && b.Logo == "" && !strings.ContainsAny(u.Host, " ;,'\"") {
+			// A new tenant's picture is at example.com, which is reserved: there is none.
+			if u, err := url.Parse(s); err == nil && u.Scheme == "https" && u.Host != "" && u.Host != "example.com" && b.Logo == "" && !strings.ContainsAny(u.Host, " ;,'\"") {
 				b.Logo, b.logoOrigin = s, "https://"+u.Host
 			}
 		}
