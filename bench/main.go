@@ -39,7 +39,7 @@ func main() {
 	flag.StringVar(&b.tenon, "tenon", "", "the tenon binary to measure (default: built from ./cmd/tenon)")
 	flag.StringVar(&b.only, "only", "", "measure only one of start, memory, throughput, authorisation")
 	flag.IntVar(&b.runs, "runs", 5, "how often each measurement is repeated")
-	flag.IntVar(&b.workflows, "workflows", 400, "workflows of one throughput run")
+	flag.IntVar(&b.workflows, "workflows", 150, "workflows of one throughput run")
 	flag.IntVar(&b.inFlight, "in-flight", 64, "workflows in flight at a time")
 	flag.DurationVar(&b.idle, "idle", 15*time.Second, "how long a server idles before its memory is read")
 	flag.Parse()
