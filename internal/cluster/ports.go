@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"strconv"
@@ -16,8 +17,25 @@ type port struct {
 	held net.Listener
 }
 
+// Free ports are drawn below those that Linux and the IANA give to outgoing
+// connections: Temporal binds a port anew after we have released it, and
+// somebody's connection could take it in between.
+const (
+	firstFreePort = 10000
+	endFreePort   = 32000
+	freePortTries = 100
+)
+
 // reserve binds addr; port 0 becomes a free one.
 func reserve(addr netip.AddrPort) (*port, error) {
+	if addr.Port() == 0 {
+		for range freePortTries {
+			drawn := netip.AddrPortFrom(addr.Addr(), uint16(firstFreePort+rand.IntN(endFreePort-firstFreePort)))
+			if p, err := reserve(drawn); err == nil {
+				return p, nil
+			}
+		}
+	}
 	l, err := net.Listen("tcp", addr.String())
 	if err != nil {
 		return nil, err
