@@ -93,11 +93,10 @@ var errNotFound = errors.New("not found")
 
 // ServeHTTP answers control requests from this machine.
 func (k *control) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
-		if ip := net.ParseIP(host); ip != nil && !ip.IsLoopback() {
-			writeJSON(w, http.StatusForbidden, map[string]any{"error": "control is for this machine only"})
-			return
-		}
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
+		writeJSON(w, http.StatusForbidden, map[string]any{"error": "control is for this machine only"})
+		return
 	}
 	// A page elsewhere that makes the visitor's browser post here would carry
 	// its own origin; and a hostile name that resolves to 127.0.0.1 would show
