@@ -1,9 +1,12 @@
 package test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
@@ -17,9 +20,12 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"math/big"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -57,10 +63,16 @@ func TestHostileCallers(t *testing.T) {
 		attempts[peer] = name
 	}
 	for name, pair := range h.certificates(t) {
-		peer, err := h.handshake(t, pair)
+		peer, err := h.handshake(t, h.address, pair)
 		require.Error(t, err, name)
 		attempts[peer] = name
 	}
+	for i, address := range h.internode(t) {
+		peer, err := h.handshake(t, address, h.good)
+		require.Error(t, err, "a client certificate was taken for a node's at %s", address)
+		attempts[peer] = fmt.Sprintf("client certificate used as internode (%d)", i)
+	}
+	h.renegotiate(t)
 	h.plaintext(t)
 
 	load.reach(t, 50)
@@ -133,6 +145,7 @@ type hostile struct {
 	public  []byte          // its public half, as published
 	kid     string
 	other   *rsa.PrivateKey // the attacker's
+	dir     string          // the cluster's certificates
 }
 
 func newHostile(t *testing.T, s *stack) *hostile {
@@ -159,7 +172,7 @@ func newHostile(t *testing.T, s *stack) *hostile {
 	require.NoError(t, json.Unmarshal(head, &header))
 	other, err := rsa.GenerateKey(rand.Reader, 2048)
 	require.NoError(t, err)
-	return &hostile{address: s.endpoints.Cluster.Address, roots: roots, good: &pair, key: key.(*rsa.PrivateKey), public: public, kid: header.Kid, other: other}
+	return &hostile{address: s.endpoints.Cluster.Address, roots: roots, good: &pair, key: key.(*rsa.PrivateKey), public: public, kid: header.Kid, other: other, dir: certs}
 }
 
 // tokens are made by hand, without a library that would refuse to.
@@ -244,7 +257,118 @@ func (h *hostile) certificates(t *testing.T) map[string]*tls.Certificate {
 		"certificate of a foreign CA":     issue(foreign, time.Now(), pki.RoleClient, time.Hour),
 		"foreign and expired certificate": issue(t.TempDir(), time.Now().Add(-48*time.Hour), pki.RoleClient, time.Hour),
 		"foreign server certificate":      issue(foreign, time.Now(), pki.RoleServer, time.Hour),
+		"expired certificate of our CA":   h.expired(t),
 	}
+}
+
+// expired is what is left in a drawer: a certificate that our own authority
+// signed, and that ended an hour ago. It is made by hand, since the store issues
+// none in the past.
+func (h *hostile) expired(t *testing.T) *tls.Certificate {
+	t.Helper()
+	authority, err := tls.LoadX509KeyPair(filepath.Join(h.dir, "ca.crt"), filepath.Join(h.dir, "ca.key"))
+	require.NoError(t, err)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	now := time.Now()
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(now.UnixNano()),
+		Subject:      h.good.Leaf.Subject,
+		NotBefore:    now.Add(-2 * time.Hour),
+		NotAfter:     now.Add(-time.Hour),
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, authority.Leaf, key.Public(), authority.PrivateKey)
+	require.NoError(t, err)
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// internode finds the ports on which the cluster's services talk to each other:
+// those of this process whose certificate is the internode authority's.
+func (h *hostile) internode(t *testing.T) []string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(h.dir, "internode-ca.crt"))
+	require.NoError(t, err)
+	roots := x509.NewCertPool()
+	require.True(t, roots.AppendCertsFromPEM(text))
+	table, err := os.ReadFile("/proc/self/net/tcp")
+	if err != nil {
+		t.Skipf("the list of open ports, /proc/self/net/tcp, is absent: %v", err)
+	}
+	var found []string
+	for line := range strings.Lines(string(table)) {
+		f := strings.Fields(line)
+		if len(f) < 4 || f[3] != "0A" { // LISTEN
+			continue
+		}
+		_, hex, _ := strings.Cut(f[1], ":")
+		port, err := strconv.ParseUint(hex, 16, 16)
+		require.NoError(t, err)
+		address := fmt.Sprintf("127.0.0.1:%d", port)
+		if address == h.address {
+			continue
+		}
+		var leaf *x509.Certificate
+		conn, err := tls.DialWithDialer(&net.Dialer{Timeout: time.Second}, "tcp", address, &tls.Config{
+			MinVersion: tls.VersionTLS12, InsecureSkipVerify: true, NextProtos: []string{"h2"},
+			VerifyConnection: func(state tls.ConnectionState) error {
+				leaf = state.PeerCertificates[0]
+				return nil
+			}})
+		if err == nil {
+			conn.Close()
+		}
+		if leaf == nil {
+			continue
+		}
+		if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err == nil {
+			found = append(found, address)
+		}
+	}
+	require.GreaterOrEqual(t, len(found), 4, "internode ports: %v", found)
+	return found
+}
+
+// renegotiate asks for a new handshake on a connection of TLS 1.2, which Go's
+// client cannot.
+func (h *hostile) renegotiate(t *testing.T) {
+	t.Helper()
+	program, err := exec.LookPath("openssl")
+	if err != nil {
+		t.Skip("openssl is not installed")
+	}
+	cmd := exec.CommandContext(t.Context(), program, "s_client", "-connect", h.address, "-tls1_2", "-alpn", "h2",
+		"-CAfile", filepath.Join(h.dir, "ca.crt"), "-cert", filepath.Join(h.dir, "temporal-client.crt"), "-key", filepath.Join(h.dir, "temporal-client.key"))
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	input, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	output, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	// The server speaks first, with a frame of HTTP/2 after the end of s_client's
+	// report; in the middle of a new handshake that frame would be the client's error.
+	r := bufio.NewReader(output)
+	for seen := false; ; {
+		line, err := r.ReadString('\n')
+		require.NoError(t, err, stderr.String())
+		seen = seen || strings.Contains(line, "Extended master secret")
+		if seen && line == "---\n" {
+			break
+		}
+	}
+	_, err = r.ReadByte()
+	require.NoError(t, err)
+	// "R" at the beginning of a line makes s_client renegotiate. Its input stays
+	// open, so that it is the server that ends the connection.
+	_, err = input.Write([]byte("R\n"))
+	require.NoError(t, err)
+	_, err = io.Copy(io.Discard, r)
+	require.NoError(t, err)
+	require.Error(t, cmd.Wait())
+	require.Contains(t, stderr.String(), "RENEGOTIATING")
+	require.Contains(t, stderr.String(), "alert unexpected message", "the server goes on")
 }
 
 func dnsFor(role pki.Role) []string {
@@ -276,12 +400,13 @@ func (h *hostile) call(t *testing.T, pair *tls.Certificate, raw string) (peer st
 }
 
 // handshake connects, and reads: in TLS 1.3 the client learns only then.
-func (h *hostile) handshake(t *testing.T, pair *tls.Certificate) (peer string, err error) {
+func (h *hostile) handshake(t *testing.T, address string, pair *tls.Certificate) (peer string, err error) {
 	t.Helper()
-	raw, err := net.DialTimeout("tcp", h.address, 10*time.Second)
+	raw, err := net.DialTimeout("tcp", address, 10*time.Second)
 	require.NoError(t, err)
 	defer raw.Close()
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: h.roots, ServerName: "localhost", NextProtos: []string{"h2"}}
+	// Whom it talks to, an attacker does not ask.
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true, NextProtos: []string{"h2"}}
 	if pair != nil {
 		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair, nil }
 	}
