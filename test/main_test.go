@@ -83,17 +83,21 @@ func start(t *testing.T, cfg daemon.Config) *stack {
 		t.Fatal("the stack is not ready after a minute")
 	}
 	s := &stack{dir: cfg.DataDir, endpoints: d.Endpoints()}
-	target, err := sdk.FromDataDir(cfg.DataDir, sdk.Client)
-	require.NoError(t, err)
-	s.client, err = sdk.Dial(ctx, target)
-	require.NoError(t, err)
+	if cfg.Cluster != nil {
+		target, err := sdk.FromDataDir(cfg.DataDir, sdk.Client)
+		require.NoError(t, err)
+		s.client, err = sdk.Dial(ctx, target)
+		require.NoError(t, err)
+	}
 	stopped := false
 	s.stop = func() {
 		if stopped {
 			return
 		}
 		stopped = true
-		s.client.Close()
+		if s.client != nil {
+			s.client.Close()
+		}
 		cancel()
 		require.NoError(t, <-done)
 	}
