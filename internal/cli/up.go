@@ -118,7 +118,7 @@ func clusterFlags(cmd *cobra.Command, c *daemon.ClusterConfig) {
 func simulatorFlags(cmd *cobra.Command, s *daemon.SimulatorConfig, prefix string) {
 	f := cmd.Flags()
 	f.StringVar(&s.Address, prefix+"listen", "127.0.0.1:4430", "host:port of the Auth0 simulator; port 0 takes a free one")
-	f.StringVar(&s.Plan, prefix+"plan", "private", "Auth0 plan whose rate and entity limits apply: free, essentials, enterprise or private")
+	f.StringVar(&s.Plan, prefix+"plan", "unlimited", "Auth0 plan whose rate and entity limits apply: free, essentials, enterprise, private or unlimited")
 	f.StringVar(&s.Latency, prefix+"latency", "", "time added to every call to the simulator: 350ms, or a range 100ms-600ms")
 	f.StringVar(&s.Queue, prefix+"queue", "", "URL of an SQS-compatible queue for events of EventBridge destinations")
 	f.BoolVar(&s.NoControl, prefix+"no-control", false, "switch off the simulator's control API under /_sim/")

@@ -4,7 +4,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/rand"
-	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -268,7 +268,7 @@ func (i *Issuer) Issue(ctx context.Context, req IssueRequest) (secret.Value, *Cl
 		now := i.issueTime(req.Subject)
 		all := map[string]any{
 			"iss": i.cfg.Issuer, "sub": req.Subject, "client_id": req.Subject, "aud": i.cfg.Audience,
-			"iat": now.Unix(), "exp": now.Add(ttl).Unix(), "jti": base64.RawURLEncoding.EncodeToString(id),
+			"iat": now.Unix(), "exp": now.Add(ttl).Unix(), "jti": hex.EncodeToString(id), // never with a hyphen in front, which command lines take for a flag
 		}
 		if len(permissions) > 0 {
 			all["permissions"] = permissions

@@ -47,7 +47,7 @@ func build(t *testing.T, env enginetest.Env) engine.Engine {
 }
 
 // simulate starts an empty tenant in memory.
-func simulate(t *testing.T) enginetest.Target { return simulatePlan(t, "private") }
+func simulate(t *testing.T) enginetest.Target { return simulatePlan(t, "unlimited") }
 
 // simulatePlan does so with the rate limits of an Auth0 subscription.
 func simulatePlan(t *testing.T, plan string) enginetest.Target {
