@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"runtime"
+	"os"
+	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -68,14 +70,30 @@ func BenchmarkMixedCalls(b *testing.B) {
 	b.ReportMetric(float64(times[len(times)*99/100].Microseconds())/1000, "p99-ms")
 }
 
-// BenchmarkSearchByEmail searches a tenant of 100,000 users.
+// resident is the memory that this process holds, in MiB; 0 where the system
+// does not say.
+func resident() float64 {
+	raw, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(raw)) {
+		var kib float64
+		if n, _ := fmt.Sscanf(line, "VmRSS: %f kB", &kib); n == 1 {
+			return kib / 1024
+		}
+	}
+	return 0
+}
+
+// BenchmarkSearchByEmail searches a tenant of 100,000 users by email, and states
+// the memory that it takes when it is kept in memory.
 func BenchmarkSearchByEmail(b *testing.B) {
 	h := newHarness(b, Config{})
 	fillUsers(b, h, 100_000)
 	bearer := map[string]string{"Authorization": "Bearer " + h.token}
-	var memory runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&memory)
+	debug.FreeOSMemory()
+	mebibytes := resident()
 	i := 0
 	for b.Loop() {
 		i++
@@ -83,7 +101,7 @@ func BenchmarkSearchByEmail(b *testing.B) {
 		require.Equal(b, http.StatusOK, w.Code)
 	}
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/1000/float64(i), "ms/search")
-	b.ReportMetric(float64(memory.Sys)/(1<<20), "MiB-sys")
+	b.ReportMetric(mebibytes, "MiB-resident")
 }
 
 func fillUsers(tb testing.TB, h *harness, count int) {

@@ -28,9 +28,9 @@ func (s *Server) bootstrap(ctx context.Context, t *tenant) error {
 		if _, found, err := tx.Get("clients", id); err != nil {
 			return err
 		} else if !found {
-			client := mustDoc(clientDefaults)
-			fillGaps(client, doc{"client_id": id, "name": "Tenon", "app_type": "non_interactive", "global": false, "oidc_conformant": true,
-				"grant_types": []any{"client_credentials"}, "token_endpoint_auth_method": "client_secret_post", "signing_keys": []any{doc{"cert": certificatePEM(key.Certificate)}}})
+			client := doc{"client_id": id, "name": "Tenon", "app_type": "non_interactive", "global": false, "oidc_conformant": true,
+				"grant_types": []any{"client_credentials"}, "token_endpoint_auth_method": "client_secret_post", "signing_keys": []any{doc{"cert": certificatePEM(key.Certificate)}}}
+			fillGaps(client, mustDoc(clientDefaults))
 			client["client_secret"] = s.cfg.ClientSecret.Reveal()
 			if err := tx.Put("clients", id, client); err != nil {
 				return err
@@ -74,10 +74,9 @@ func bootstrapRest(tx *state.Tx, key state.SigningKey) error {
 		global = global || boolean(c, "global")
 	}
 	if !global {
-		c := mustDoc(clientDefaults)
-		fillGaps(c, doc{"client_id": tx.NewID(state.ClientID), "client_secret": tx.NewID(state.ClientSecret), "name": "All Applications", "global": true, "is_global": true,
-			"callbacks": []any{}, "grant_types": []any{"authorization_code", "implicit", "refresh_token", "client_credentials"},
-			"signing_keys": []any{doc{"cert": certificatePEM(key.Certificate)}}})
+		c := doc{"client_id": tx.NewID(state.ClientID), "client_secret": tx.NewID(state.ClientSecret), "name": "All Applications", "global": true, "callbacks": []any{},
+			"is_first_party": true, "cross_origin_authentication": false, "custom_login_page_on": true, "refresh_token": mustDoc(clientDefaults)["refresh_token"],
+			"signing_keys": []any{doc{"cert": certificatePEM(key.Certificate)}}}
 		if err := tx.Put("clients", str(c, "client_id"), c); err != nil {
 			return err
 		}

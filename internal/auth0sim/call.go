@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,6 +26,8 @@ type call struct {
 	query  url.Values
 	body   any // decoded JSON; nil without a body
 	caller caller
+	// fetched is what the route's before brought from elsewhere.
+	fetched *metadata
 	// after runs once the transaction is committed.
 	after []func()
 }
@@ -102,10 +105,17 @@ type listing struct {
 	// nothing asks for one. bare: an array whatever is asked.
 	checkpoint, always, bare bool
 	where                    func(doc) bool // further restriction
+	order                    func(a, b doc) int
 	show                     func(*call, doc) (any, error)
 	perPage                  int
 	newestFirst              bool
 	counted                  bool // totals come with length and next
+}
+
+// also adds a restriction.
+func (l *listing) also(where func(doc) bool) {
+	inner := l.where
+	l.where = func(d doc) bool { return where(d) && (inner == nil || inner(d)) }
 }
 
 // list answers a listing in the shape that the request asks for.
@@ -124,7 +134,7 @@ func (c *call) list(l listing) (answer, error) {
 			return answer{}, err
 		}
 		return c.items(l, docs, func(items []any) any { return items })
-	case p.checkpoint && l.checkpoint:
+	case l.checkpoint && (p.checkpoint || l.always && !c.declares("page")):
 		docs, next, err := c.checkpointPage(l, p)
 		if err != nil {
 			return answer{}, err
@@ -137,7 +147,7 @@ func (c *call) list(l listing) (answer, error) {
 			return out
 		})
 	}
-	if p.page*p.perPage >= 1000 && l.checkpoint {
+	if p.page*p.perPage >= 1000 {
 		return answer{}, refuse(http.StatusBadRequest, "invalid_paging", "You can only page through the first 1000 records. See https://auth0.com/docs/users/search/v3/view-search-results-by-page#limitation")
 	}
 	docs, err := c.selectDocs(l, p.page*p.perPage, p.perPage)
@@ -195,7 +205,7 @@ func (c *call) lags(d doc) bool {
 
 func (c *call) selectDocs(l listing, offset, limit int) ([]doc, error) {
 	o := state.ListOptions{Index: l.index, Value: l.value, Descending: l.newestFirst}
-	if l.where == nil {
+	if l.where == nil && l.order == nil {
 		o.Offset, o.Limit = offset, limit
 		docs, _, err := c.List(l.family, o)
 		return docs, err
@@ -204,7 +214,12 @@ func (c *call) selectDocs(l listing, offset, limit int) ([]doc, error) {
 	if err != nil {
 		return nil, err
 	}
-	docs = keep(docs, l.where)
+	if l.where != nil {
+		docs = keep(docs, l.where)
+	}
+	if l.order != nil {
+		slices.SortStableFunc(docs, l.order)
+	}
 	docs = docs[min(offset, len(docs)):]
 	if limit > 0 {
 		docs = docs[:min(limit, len(docs))]

@@ -83,7 +83,6 @@ func newControl(s *Server) *control {
 			writeJSON(w, http.StatusOK, v)
 		})
 	}
-	k.mux.HandleFunc("GET /_sim/exports/{name}", k.export)
 	k.mux.HandleFunc("GET /_sim/{$}", k.page)
 	k.mux.HandleFunc("GET /_sim", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/_sim/", http.StatusFound) })
 	return k
@@ -282,8 +281,8 @@ func (k *control) addTenant(r *http.Request, _ *tenant) (any, error) {
 	if err := readControl(r, &body); err != nil {
 		return nil, err
 	}
-	if body.Name == "" || body.Domain == "" {
-		return nil, errors.New("want name and domain")
+	if !tenantName.MatchString(body.Name) || body.Domain == "" {
+		return nil, errors.New("want a name of a-z, 0-9 and -, and a domain")
 	}
 	p := k.server.first.plan
 	if body.Plan != "" {
@@ -294,6 +293,9 @@ func (k *control) addTenant(r *http.Request, _ *tenant) (any, error) {
 	}
 	t, err := k.server.addTenant(r.Context(), body.Name, body.Domain, p)
 	if err != nil {
+		return nil, err
+	}
+	if err := k.server.rememberTenant(r.Context(), t); err != nil {
 		return nil, err
 	}
 	return map[string]any{"name": t.name, "domain": t.domain, "plan": t.plan.name}, nil
@@ -324,28 +326,6 @@ func (k *control) removeFault(r *http.Request, _ *tenant) (any, error) {
 		return nil, errNotFound
 	}
 	return map[string]any{}, nil
-}
-
-// export serves the file of a users-export job, while its link is valid.
-func (k *control) export(w http.ResponseWriter, r *http.Request) {
-	t := k.tenantOf(r)
-	var d doc
-	err := t.state.View(r.Context(), func(tx *state.Tx) error {
-		var err error
-		d, _, err = tx.Get("exports", r.PathValue("name"))
-		return err
-	})
-	expires, _ := d["expires_at"].(float64)
-	if err != nil || d == nil || float64(k.server.store.Now().Unix()) > expires {
-		http.NotFound(w, r)
-		return
-	}
-	kind := "application/x-ndjson"
-	if str(d, "format") == "csv" {
-		kind = "text/csv; charset=utf-8"
-	}
-	w.Header().Set("Content-Type", kind)
-	_, _ = io.WriteString(w, str(d, "content"))
 }
 
 // observe logs a tenant's call, delays it, and lets a fault strike it.
@@ -415,6 +395,7 @@ func (k *control) strike(w *observed, r *http.Request, t *tenant, f *fault, serv
 		w.Header().Set("Content-Length", fmt.Sprint(b.body.Len()))
 		w.WriteHeader(max(b.status, http.StatusOK))
 		_, _ = w.Write(b.body.Bytes()[:b.body.Len()/2])
+		w.Flush() // else nothing at all would arrive
 		panic(http.ErrAbortHandler)
 	case "expired_token":
 		unauthorized("Expired token received for JSON Web Token validation").write(w)

@@ -1,8 +1,12 @@
 package auth0sim
 
 import (
+	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -10,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tenonhq/tenon/internal/auth0sim/state"
+	"github.com/tenonhq/tenon/internal/secret"
 )
 
 type stateTx = state.Tx
@@ -113,6 +118,134 @@ func TestFaults(t *testing.T) {
 	h.control(http.StatusBadRequest, "POST", "faults", doc{"kind": "nonsense"})
 }
 
+// What else can go wrong on the way, as a client meets it.
+func TestFaultsOnTheWire(t *testing.T) {
+	h := newHarness(t, Config{})
+	ts := httptest.NewServer(h.handler)
+	defer ts.Close()
+	get := func(ctx context.Context) (*http.Response, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, ts.URL+"/api/v2/tenants/settings", nil)
+		require.NoError(t, err)
+		req.Host = "localhost:4430"
+		req.Header.Set("Authorization", "Bearer "+h.token)
+		res, err := ts.Client().Do(req)
+		if err == nil {
+			t.Cleanup(func() { res.Body.Close() })
+		}
+		return res, err
+	}
+	with := func(fault doc) string {
+		h.control(http.StatusOK, "DELETE", "faults", nil)
+		return h.control(http.StatusOK, "POST", "faults", fault)["id"].(string)
+	}
+
+	with(doc{"kind": "status", "status": 429, "headers": doc{"Retry-After": "7"}, "body": doc{"message": "slow down"}, "path": "/api/v2/tenants/*"})
+	res, err := get(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, http.StatusTooManyRequests, res.StatusCode)
+	require.Equal(t, "7", res.Header.Get("Retry-After"))
+	raw, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	require.JSONEq(t, `{"message":"slow down"}`, string(raw))
+
+	with(doc{"kind": "truncate"})
+	res, err = get(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, res.StatusCode)
+	_, err = io.ReadAll(res.Body)
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+
+	with(doc{"kind": "expired_token"})
+	res, err = get(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, http.StatusUnauthorized, res.StatusCode)
+	raw, err = io.ReadAll(res.Body)
+	require.NoError(t, err)
+	require.Contains(t, string(raw), "Expired token received for JSON Web Token validation")
+
+	with(doc{"kind": "delay", "delay": "200ms"})
+	began := time.Now()
+	res, err = get(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, res.StatusCode)
+	require.GreaterOrEqual(t, time.Since(began), 200*time.Millisecond)
+
+	with(doc{"kind": "hang"})
+	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, err = get(short)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+
+	id := with(doc{"kind": "status", "status": 500, "probability": 0.5})
+	failed := 0
+	for range 200 {
+		res, err := get(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, res.Body.Close())
+		if res.StatusCode == http.StatusInternalServerError {
+			failed++
+		}
+	}
+	require.InDelta(t, 100, failed, 60) // beyond eight standard deviations
+	h.control(http.StatusOK, "DELETE", "faults/"+id, nil)
+	h.control(http.StatusNotFound, "DELETE", "faults/"+id, nil)
+	res, err = get(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, res.StatusCode)
+	for _, bad := range []doc{{"kind": "status"}, {"kind": "delay"}, {"kind": "delay", "delay": "-1s"}, {"kind": "hang", "probability": 2}, {"kind": "hang", "nth": -1}, {"kind": "hang", "path": "["}, {"kind": "hang", "colour": 1}} {
+		h.control(http.StatusBadRequest, "POST", "faults", bad)
+	}
+}
+
+// The books that control shows: calls with what struck them, mails, events.
+func TestControlBooks(t *testing.T) {
+	h := newHarness(t, Config{})
+	h.control(http.StatusOK, "DELETE", "requests", nil)
+	user := h.must(http.StatusCreated, "POST", "/users", doc{"connection": builtInConnection, "email": "a@example.com", "password": "Correct-Horse-9"})
+	h.control(http.StatusOK, "POST", "faults", doc{"kind": "status", "status": 503, "times": 1})
+	code, _ := h.call("GET", "/users?q=secret", nil)
+	require.Equal(t, http.StatusServiceUnavailable, code)
+	calls := h.control(http.StatusOK, "GET", "requests", nil)["requests"].([]any)
+	require.Len(t, calls, 2)
+	first, second := calls[0].(map[string]any), calls[1].(map[string]any)
+	require.Equal(t, []any{"POST", "/api/v2/users", 201.0}, []any{first["method"], first["path"], first["status"]})
+	require.Equal(t, "fault_1", second["fault"])
+	require.NotContains(t, first, "fault")
+
+	h.must(http.StatusCreated, "POST", "/jobs/verification-email", doc{"user_id": user["user_id"]})
+	mails := h.control(http.StatusOK, "GET", "outbox", nil)["mails"].([]any)
+	require.Len(t, mails, 2) // Auth0 sends one by itself when the user is made
+	mail := mails[0].(map[string]any)
+	require.Equal(t, "a@example.com", mail["to"])
+	link, err := url.Parse(mail["link"].(string))
+	require.NoError(t, err)
+	h.do("GET", link.RequestURI(), nil, nil)
+	require.Equal(t, true, h.must(http.StatusOK, "GET", "/users/"+url.PathEscape(user["user_id"].(string)), nil)["email_verified"])
+
+	kinds := []any{}
+	for _, e := range h.control(http.StatusOK, "GET", "events", nil)["events"].([]any) {
+		kinds = append(kinds, e.(map[string]any)["type"])
+	}
+	require.Equal(t, []any{"user.updated", "user.created"}, kinds)
+	require.NotEmpty(t, h.control(http.StatusOK, "GET", "objects", nil)["families"])
+	require.Len(t, h.control(http.StatusOK, "GET", "objects/users", nil)["objects"], 1)
+	require.NotContains(t, h.do("GET", "/_sim/objects/users", nil, nil).Body.String(), "password_hash")
+}
+
+func TestFrozenClock(t *testing.T) {
+	h := newHarness(t, Config{})
+	h.control(http.StatusOK, "POST", "clock", doc{"freeze": "2030-01-02T03:04:05Z"})
+	for range 2 {
+		require.Equal(t, "2030-01-02T03:04:05Z", h.control(http.StatusOK, "GET", "clock", nil)["now"])
+	}
+	h.control(http.StatusOK, "POST", "clock", doc{"set": "2031-01-01T00:00:00Z"})
+	now, err := time.Parse(time.RFC3339, h.control(http.StatusOK, "GET", "clock", nil)["now"].(string))
+	require.NoError(t, err)
+	require.WithinDuration(t, time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC), now, time.Minute)
+	h.control(http.StatusBadRequest, "POST", "clock", doc{"set": "tomorrow"})
+	h.control(http.StatusBadRequest, "POST", "clock", doc{"advance": "soon"})
+}
+
 func TestRateLimits(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	h := newHarness(t, Config{Plan: "free", Now: func() time.Time { return now }})
@@ -163,6 +296,27 @@ func TestTenantsByHost(t *testing.T) {
 	h.handler.ServeHTTP(w, req)
 	require.Equal(t, http.StatusUnauthorized, w.Code) // a token of one tenant is nothing in another
 	require.Len(t, h.control(http.StatusOK, "GET", "tenants", nil)["tenants"], 2)
+}
+
+// Tenants are known again after a restart, each under its host and with its plan.
+func TestTenantsAreRemembered(t *testing.T) {
+	cfg := Config{Path: filepath.Join(t.TempDir(), "sim.db"), Domain: "localhost:4430", ClientID: "test-client", ClientSecret: secret.New("test-secret")}
+	start := func() *harness {
+		s, err := New(cfg)
+		require.NoError(t, err)
+		h := &harness{t: t, server: s, handler: s.Handler()}
+		h.token = h.fetchToken("test-client", "test-secret")
+		return h
+	}
+	h := start()
+	h.control(http.StatusBadRequest, "POST", "tenants", doc{"name": "_sim", "domain": "x.example"})
+	h.control(http.StatusOK, "POST", "tenants", doc{"name": "other", "domain": "other.example:4430", "plan": "free"})
+	require.NoError(t, h.server.Close())
+	h = start()
+	defer func() { require.NoError(t, h.server.Close()) }()
+	tenants := h.control(http.StatusOK, "GET", "tenants", nil)["tenants"]
+	require.Contains(t, tenants, map[string]any{"name": "other", "domain": "other.example:4430", "plan": "free"})
+	require.Equal(t, "other", h.server.tenantOf(httptest.NewRequest(http.MethodGet, "https://other.example/", nil)).name)
 }
 
 func TestPage(t *testing.T) {

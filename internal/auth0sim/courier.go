@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -98,9 +99,12 @@ func (k *courier) distribute(ctx context.Context, t *tenant) error {
 		if err != nil {
 			return err
 		}
-		for _, e := range events {
-			for _, s := range streams {
-				if str(s, "status") != "enabled" || !subscribed(s, str(e, "type")) {
+		for _, s := range streams {
+			if str(s, "status") != "enabled" {
+				continue
+			}
+			for _, e := range since(s, events) {
+				if !subscribed(s, str(e, "type")) {
 					continue
 				}
 				if _, err := enqueue(tx, s, e); err != nil {
@@ -116,6 +120,22 @@ func (k *courier) distribute(ctx context.Context, t *tenant) error {
 		}
 		return nil
 	})
+}
+
+// listenFrom makes a stream miss the events that have happened so far, also those
+// that are yet to be distributed.
+func listenFrom(tx *state.Tx, stream doc) error {
+	last, _, err := tx.List("events", state.ListOptions{Descending: true, Limit: 1})
+	if len(last) > 0 {
+		state.PrivateOf(stream)["after_event"] = last[0]["id"]
+	}
+	return err
+}
+
+// since returns those of the events that happened while the stream listened.
+func since(stream doc, events []doc) []doc {
+	after := str(state.PrivateOf(stream), "after_event")
+	return events[slices.IndexFunc(events, func(e doc) bool { return str(e, "id") == after })+1:]
 }
 
 func subscribed(stream doc, kind string) bool {

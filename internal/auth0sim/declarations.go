@@ -21,6 +21,8 @@ func (s *Server) handlers() map[string]handler {
 		{brandingFamilies(), brandingSingletons(), brandingHandlers()},
 		{eventFamilies(), nil, eventHandlers()},
 		{documentFamilies(), documentSingletons(), documentHandlers()},
+		{experimentFamilies(), nil, experimentHandlers()},
+		{groupFamilies(), nil, groupHandlers()},
 		{nil, nil, jobHandlers()},
 	} {
 		for _, f := range group.families {

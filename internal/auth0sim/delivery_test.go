@@ -8,12 +8,15 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tenonhq/tenon/internal/auth0sim/state"
 )
 
 // received is one call of a webhook.
@@ -125,6 +128,78 @@ func TestDeliveryRefusedIsFinal(t *testing.T) {
 	d := settled(t, h, stream)[0]
 	require.Equal(t, stateFailed, d["status"])
 	require.Len(t, list(d, "attempts"), 1)
+}
+
+// An EventBridge destination ends in a queue, in the envelope of a rule.
+func TestDeliveryToQueue(t *testing.T) {
+	sent := make(chan url.Values, 10)
+	queue := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := r.ParseForm(); err != nil {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		sent <- r.PostForm
+	}))
+	t.Cleanup(queue.Close)
+	h := newHarness(t, Config{Queue: queue.URL + "/000000000000/events"})
+	bridge := doc{"name": "bridge", "subscriptions": []any{doc{"event_type": "user.created"}},
+		"destination": doc{"type": "eventbridge", "configuration": doc{"aws_account_id": "123456789012", "aws_region": "eu-central-1"}}}
+	stream := h.must(http.StatusCreated, "POST", "/event-streams", bridge)
+	source := obj(obj(stream, "destination"), "configuration")["aws_partner_event_source"]
+	require.Regexp(t, `^aws\.partner/auth0\.com/tenon-[0-9a-f-]{36}/auth0\.events$`, source)
+	h.must(http.StatusCreated, "POST", "/users", doc{"connection": builtInConnection, "email": "a@example.com", "password": "Correct-Horse-9"})
+	form := <-sent
+	require.Equal(t, "SendMessage", form.Get("Action"))
+	envelope := decodeObject(t, []byte(form.Get("MessageBody")))
+	require.Equal(t, []any{source, "123456789012", "eu-central-1", "user.created"}, []any{envelope["source"], envelope["account"], envelope["region"], envelope["detail-type"]})
+	detail := envelope["detail"].(map[string]any)
+	require.Equal(t, stream["id"], detail["a0stream"])
+	require.Equal(t, stateDelivered, settled(t, h, stream["id"].(string))[0]["status"])
+	// What the destination is cannot be changed.
+	code, _ := h.call("PATCH", "/event-streams/"+stream["id"].(string), doc{"destination": doc{"type": "webhook",
+		"configuration": doc{"webhook_endpoint": "https://example.com", "webhook_authorization": doc{"method": "bearer", "token": "t"}}}})
+	require.Equal(t, http.StatusBadRequest, code)
+
+	// Without a queue the deliveries fail, and say why.
+	none := newHarness(t, Config{})
+	id := none.must(http.StatusCreated, "POST", "/event-streams", bridge)["id"].(string)
+	none.must(http.StatusAccepted, "POST", "/event-streams/"+id+"/test", doc{"event_type": "user.created"})
+	failed := settled(t, none, id)[0]
+	require.Equal(t, "no queue is configured for EventBridge destinations", list(failed, "attempts")[0].(doc)["error_message"])
+}
+
+// A stream that only fails is disabled, and enabled again by hand.
+func TestStreamsAreDisabled(t *testing.T) {
+	endpoint, client, calls := newReceiver(t, func() int { return http.StatusGone })
+	h := newHarness(t, Config{Outbound: client})
+	stream := newStream(h, endpoint, doc{"method": "bearer", "token": "t"})
+	failures := func(n float64) {
+		require.NoError(t, h.server.first.state.Update(context.Background(), func(tx *stateTx) error {
+			d, _, err := tx.Get("event-streams", stream)
+			if err != nil {
+				return err
+			}
+			state.PrivateOf(d)["consecutive_failures"] = n
+			return tx.Put("event-streams", stream, d)
+		}))
+	}
+	status := func() any { return h.must(http.StatusOK, "GET", "/event-streams/"+stream, nil)["status"] }
+	fail := func() {
+		h.must(http.StatusAccepted, "POST", "/event-streams/"+stream+"/test", doc{"event_type": "user.created"})
+		<-calls
+		settled(t, h, stream)
+	}
+	failures(maxConsecutive - 2)
+	fail()
+	require.Equal(t, "enabled", status())
+	fail()
+	require.Equal(t, "disabled", status())
+	// Disabled, it misses what happens.
+	h.must(http.StatusCreated, "POST", "/users", doc{"connection": builtInConnection, "email": "a@example.com", "password": "Correct-Horse-9"})
+	require.Equal(t, "enabled", h.must(http.StatusOK, "PATCH", "/event-streams/"+stream, doc{"status": "enabled"})["status"])
+	fail()
+	require.Equal(t, "enabled", status()) // it counts anew
+	require.Empty(t, calls)
 }
 
 // TestPull reads events as they happen, and again from a cursor.

@@ -16,6 +16,8 @@ var undocumented = map[string]*operation{
 		Scopes: []string{"update:directory_provisionings"}},
 	"DELETE /connections/{}/directory-provisioning/synchronized-groups": {Method: "DELETE", Path: "/connections/{id}/directory-provisioning/synchronized-groups",
 		Scopes: []string{"update:directory_provisionings"}},
+	"GET /prompts/mfa-push":                  {Method: "GET", Path: "/prompts/mfa-push", Scopes: []string{"read:prompts"}},
+	"PATCH /prompts/mfa-push":                {Method: "PATCH", Path: "/prompts/mfa-push", Scopes: []string{"update:prompts"}},
 	"GET /organizations/{}/clients":          {Method: "GET", Path: "/organizations/{id}/clients", Scopes: []string{"read:organization_clients"}},
 	"POST /organizations/{}/clients":         {Method: "POST", Path: "/organizations/{id}/clients", Scopes: []string{"create:organization_clients"}},
 	"DELETE /organizations/{}/clients":       {Method: "DELETE", Path: "/organizations/{id}/clients", Scopes: []string{"delete:organization_clients"}},
@@ -40,6 +42,7 @@ var accepted = map[string][]string{
 	"CreateBrandingThemeRequestContent":                {"identifiers"},
 	"UpdateBrandingThemeRequestContent":                {"identifiers"},
 	"TenantSettingsFlags":                              {"use_scope_descriptions_for_consent", "require_pushed_authorization_requests", "enable_custom_domain_in_emails", "universal_login", "enable_legacy_logs_search_v2"},
+	"SuspiciousIPThrottlingStage":                      {"pre-custom-token-exchange"},
 	"UpdateTenantSettingsRequestContent":               {"universal_login"},
 	"ClientTokenVaultPrivilegedAccessWithPublicKey":    {"grants"},
 	"ClientTokenVaultPrivilegedAccessWithCredentialId": {"grants"},
@@ -68,6 +71,14 @@ func (c *catalog) correct() {
 		for _, p := range properties {
 			if t.Properties[p] == nil {
 				t.Properties[p] = &schema{}
+			}
+		}
+	}
+	// The list of triggers grows faster than the description.
+	if t := c.types["ActionTriggerTypeEnum"]; t != nil {
+		for _, known := range triggers {
+			if !contains(t.Enum, known.id) {
+				t.Enum = append(t.Enum, known.id)
 			}
 		}
 	}

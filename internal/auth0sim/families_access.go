@@ -22,7 +22,7 @@ func accessFamilies() []*family {
 	return []*family{
 		{
 			path: "/resource-servers", kind: state.ObjectID, missing: resourceServerMissing, idempotentDelete: true,
-			list: listing{wrap: "resource_servers", checkpoint: true},
+			list: listing{wrap: "resource_servers"}, filters: []string{"identifiers:identifier"},
 			defaults: `{"allow_offline_access": false, "skip_consent_for_verifiable_first_party_clients": false,
 				"token_lifetime": 86400, "token_lifetime_for_web": 7200, "signing_alg": "RS256",
 				"subject_type_authorization": {"user": {"policy": "allow_all"}, "client": {"policy": "require_client_grant"}}}`,
@@ -71,7 +71,7 @@ func accessFamilies() []*family {
 		},
 		{
 			path: "/roles", kind: state.RoleID, missing: roleMissing, created: http.StatusOK, deleted: http.StatusOK,
-			list: listing{wrap: "roles", checkpoint: true}, defaults: `{"type": "tenant"}`, filters: []string{"type", "owner_id"},
+			list: listing{wrap: "roles"}, defaults: `{"type": "tenant"}`, filters: []string{"type", "owner_id"},
 			unique: "name", clash: conflict("", "The role already exists."),
 			show: func(c *call, d doc) (any, error) {
 				out := state.Public(d)
@@ -81,7 +81,7 @@ func accessFamilies() []*family {
 				return out, nil
 			},
 			gone: func(c *call, d doc) error {
-				for _, family := range []string{"roles/permissions", "users/roles", "organizations/roles", "groups/roles"} {
+				for _, family := range []string{"roles/permissions", "users/roles", "organizations/roles", "groups/roles", "organizations/group-roles"} {
 					if _, err := c.DeleteWhere(family, "role_id", str(d, "id")); err != nil {
 						return err
 					}
@@ -211,6 +211,9 @@ func accessHandlers() map[string]handler {
 				if err := c.Put("users/roles", state.Key(user, c.params[0]), doc{"user_id": user, "role_id": c.params[0]}); err != nil {
 					return answer{}, err
 				}
+				if err := c.atMost(maxRolesOfUser, "users/roles", "user_id", user, userRolesFull); err != nil {
+					return answer{}, err
+				}
 			}
 			return ok(doc{})
 		},
@@ -281,7 +284,8 @@ func grantPermissions(c *call, family, field string, missing *apiError, add bool
 	if !add {
 		return noContent()
 	}
-	return answer{status: http.StatusCreated, body: doc{}}, nil
+	full := refuse(http.StatusBadRequest, "", "No more permissions can be assigned to this %s.", strings.TrimSuffix(family, "s"))
+	return answer{status: http.StatusCreated, body: doc{}}, c.atMost(maxPermissions, family+"/permissions", field, owner, full)
 }
 
 func scopeOf(rs doc, name string) doc {

@@ -27,9 +27,8 @@ func brandingFamilies() []*family {
 				}
 				return err
 			},
-			defaults: `{"displayName": "Unnamed Theme"}`,
 		},
-		{path: "/branding/phone/providers", kind: state.PhoneProviderID, list: listing{wrap: "providers", always: true}, stamped: true,
+		{path: "/branding/phone/providers", kind: state.PhoneProviderID, list: listing{wrap: "providers", always: true, checkpoint: true}, stamped: true,
 			missing: notFound("", "Phone provider not found"), defaults: `{"disabled": false, "channel": "phone"}`,
 			prepare: func(c *call, d doc) error {
 				n, err := c.Count("branding/phone/providers", state.ListOptions{})
@@ -44,7 +43,7 @@ func brandingFamilies() []*family {
 				return err
 			},
 			show: hide("credentials")},
-		{path: "/branding/phone/templates", kind: state.PhoneTemplateID, list: listing{wrap: "templates", always: true}, missing: notFound("", "Phone template not found"),
+		{path: "/branding/phone/templates", kind: state.PhoneTemplateID, list: listing{wrap: "templates", always: true, checkpoint: true}, missing: notFound("", "Phone template not found"),
 			filters: []string{"disabled"}, stamped: true, mergeKeys: []string{"content"}, defaults: `{"channel": "phone", "disabled": false, "content": {"syntax": "liquid"}}`,
 			prepare: func(c *call, d doc) error {
 				d["tenant"] = c.tenant.name
@@ -56,6 +55,7 @@ func brandingFamilies() []*family {
 func brandingSingletons() []*singleton {
 	return []*singleton{
 		{path: "/branding", store: "branding", id: "branding", defaults: brandingDefaults},
+		{path: "/prompts/mfa-push", store: "prompts/mfa-push"},
 		{path: "/prompts", store: "prompts", defaults: `{"universal_login_experience": "new", "identifier_first": false, "webauthn_platform_first_factor": false}`},
 	}
 }

@@ -1,6 +1,7 @@
 package auth0sim
 
 import (
+	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
@@ -9,6 +10,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/lestrrat-go/jwx/v3/jwk"
 
 	"github.com/tenonhq/tenon/internal/auth0sim/state"
 )
@@ -27,7 +30,7 @@ func clientFamilies() []*family {
 	return []*family{
 		{
 			path: "/clients", field: "client_id", kind: state.ClientID, missing: clientMissing, idempotentDelete: true,
-			list: listing{wrap: "clients", checkpoint: true, counted: true}, filters: []string{"is_global", "is_first_party", "external_client_id"},
+			list: listing{wrap: "clients", checkpoint: true, counted: true}, filters: []string{"is_global:global", "is_first_party", "external_client_id", "app_type,"}, searched: true,
 			mergeKeys: []string{"client_metadata", "jwt_configuration", "refresh_token", "mobile", "native_social_login", "session_transfer", "signed_request_object"}, prepare: newClient, change: changeClient, show: showClient,
 			gone: func(c *call, d doc) error { return dropClient(c, str(d, "client_id")) },
 		},
@@ -128,6 +131,9 @@ func changeClient(c *call, old, d, patch doc) error {
 	if boolean(old, "global") && len(patch) == 0 {
 		return nil
 	}
+	if transfer := obj(d, "session_transfer"); transfer != nil && obj(old, "session_transfer") == nil {
+		fillGaps(transfer, mustDoc(sessionTransferDefaults))
+	}
 	return adoptCredentials(c, d)
 }
 
@@ -181,13 +187,17 @@ func newCredential(c *call, d doc) error {
 			}
 			if str(d, "credential_type") == "x509_cert" {
 				d["thumbprint_sha256"] = base64.RawURLEncoding.EncodeToString(sum[:])
+				d["expires_at"] = state.Timestamp(cert.NotAfter)
 			}
 			if _, given := d["subject_dn"]; !given && str(d, "credential_type") == "cert_subject_dn" {
 				d["subject_dn"] = subjectLines(cert)
 			}
-			d["expires_at"] = state.Timestamp(cert.NotAfter)
 		default:
-			d["kid"] = base64.RawURLEncoding.EncodeToString(sum[:])
+			kid, err := keyThumbprint(block)
+			if err != nil {
+				return badRequest("Invalid PEM: could not parse the public key")
+			}
+			fillGaps(d, doc{"kid": kid})
 			if boolean(d, "parse_expiry_from_cert") && block.Type == "CERTIFICATE" {
 				cert, err := x509.ParseCertificate(block.Bytes)
 				if err != nil {
@@ -202,6 +212,33 @@ func newCredential(c *call, d doc) error {
 		d["alg"] = "RS256"
 	}
 	return nil
+}
+
+// keyThumbprint names the public key in a PEM block, or in the certificate that
+// it holds, by its thumbprint as in RFC 7638.
+func keyThumbprint(block *pem.Block) (string, error) {
+	var public any
+	var err error
+	switch block.Type {
+	case "CERTIFICATE":
+		var cert *x509.Certificate
+		if cert, err = x509.ParseCertificate(block.Bytes); err == nil {
+			public = cert.PublicKey
+		}
+	case "RSA PUBLIC KEY":
+		public, err = x509.ParsePKCS1PublicKey(block.Bytes)
+	default:
+		public, err = x509.ParsePKIXPublicKey(block.Bytes)
+	}
+	if err != nil {
+		return "", err
+	}
+	key, err := jwk.Import(public)
+	if err != nil {
+		return "", err
+	}
+	sum, err := key.Thumbprint(crypto.SHA256)
+	return base64.RawURLEncoding.EncodeToString(sum), err
 }
 
 // subjectLines writes a certificate's subject a name on each line, in the order
@@ -275,6 +312,8 @@ func clientHandlers() map[string]handler {
 	clients.fill()
 	credentials.fill()
 	return map[string]handler{
+		"POST /clients/cimd/preview":  previewMetadata,
+		"POST /clients/cimd/register": registerMetadata(clients),
 		"POST /clients": func(c *call) (answer, error) {
 			body := c.object()
 			if id := str(body, "resource_server_identifier"); id != "" {
@@ -325,14 +364,26 @@ func clientHandlers() map[string]handler {
 			if _, err := loadClient(c, c.id()); err != nil {
 				return answer{}, err
 			}
-			return c.list(listing{family: "connections/clients", index: "client_id", value: c.id(), wrap: "connections", checkpoint: true, always: true,
+			l := listing{family: "connections/clients", index: "client_id", value: c.id(), wrap: "connections", checkpoint: true, always: true,
 				show: func(c *call, link doc) (any, error) {
 					d, _, err := c.Get("connections", str(link, "connection_id"))
 					if err != nil {
 						return nil, err
 					}
 					return showConnection(c, d)
-				}})
+				}}
+			if kinds := c.query["strategy"]; len(kinds) > 0 {
+				var ids []string
+				for _, kind := range kinds {
+					some, err := c.IDs("connections", "strategy", kind)
+					if err != nil {
+						return answer{}, err
+					}
+					ids = append(ids, some...)
+				}
+				l.also(func(link doc) bool { return has(ids, str(link, "connection_id")) })
+			}
+			return c.list(l)
 		},
 		"DELETE /clients/{}/credentials/{}": func(c *call) (answer, error) {
 			d, err := loadClient(c, c.params[0])

@@ -60,7 +60,7 @@ func connectionFamilies() []*family {
 	return []*family{
 		{
 			path: "/connections", kind: state.ConnectionID, missing: connectionMissing, list: listing{wrap: "connections", checkpoint: true},
-			unique: "name", clash: conflict("", "A connection with the same name already exists"),
+			unique: "name", anyCase: true, clash: conflict("", "A connection with the same name already exists"),
 			mergeKeys: []string{"metadata"}, prepare: newConnection, change: changeConnection, show: showConnectionAny,
 		},
 		{
@@ -106,7 +106,7 @@ func newConnection(c *call, d doc) error {
 			n += of
 		}
 		if n >= limit {
-			return refuse(http.StatusForbidden, "too_many_entities", "You reached the limit of entities of this type for this tenant.")
+			return entityLimit
 		}
 	}
 	options := obj(d, "options")
@@ -127,7 +127,7 @@ func newConnection(c *call, d doc) error {
 	if kind.social {
 		options["scope"] = socialScope(str(d, "strategy"), options)
 	}
-	signingCertificate(options)
+	signingCertificate(str(d, "strategy"), options)
 	if kind.enterprise {
 		fillGaps(d, doc{"is_domain_connection": false})
 	}
@@ -270,7 +270,7 @@ func changeConnection(c *call, old, d, patch doc) error {
 		if kind.social {
 			options["scope"] = socialScope(str(d, "strategy"), options)
 		}
-		signingCertificate(options)
+		signingCertificate(str(d, "strategy"), options)
 	}
 	if enabled, given := d["enabled_clients"].([]any); given {
 		if _, err := c.DeleteWhere("connections/clients", "connection_id", str(d, "id")); err != nil {
@@ -336,9 +336,9 @@ var socialScopes = map[string][]struct{ option, scope string }{
 	"linkedin": {{"email", "r_emailaddress"}, {"profile", "r_liteprofile"}, {"basic_profile", "r_basicprofile"}},
 }
 
-// signingCertificate reads the certificate of a SAML-like connection: it comes
-// in as signingCert and is shown as cert, with what it says.
-func signingCertificate(options doc) {
+// signingCertificate reads the certificate of a SAML-like connection, and adds
+// what it says. It comes in as signingCert; samlp shows it so, others as cert.
+func signingCertificate(strategy string, options doc) {
 	text := str(options, "signingCert")
 	if text == "" {
 		return
@@ -351,8 +351,12 @@ func signingCertificate(options doc) {
 	if block == nil {
 		return
 	}
-	delete(options, "signingCert")
-	options["cert"] = string(raw)
+	if strategy == "samlp" {
+		options["signingCert"] = string(raw)
+	} else {
+		delete(options, "signingCert")
+		options["cert"] = string(raw)
+	}
 	sum := sha1.Sum(block.Bytes)
 	options["thumbprints"] = []any{hex.EncodeToString(sum[:])}
 	cert, err := x509.ParseCertificate(block.Bytes)
@@ -422,6 +426,9 @@ func dropConnection(c *call, d doc) error {
 			return err
 		}
 	}
+	if err := synchronize(c, d, nil); err != nil {
+		return err
+	}
 	users, err := c.IDs("users", "connection", str(d, "name"))
 	if err != nil {
 		return err
@@ -452,17 +459,15 @@ func connectionHandlers() map[string]handler {
 		"GET /connections": func(c *call) (answer, error) {
 			l := connections.list
 			l.family, l.show = "connections", connections.show
-			l.counted = true
 			kinds, name := c.query["strategy"], c.query.Get("name")
-			switch {
-			case name != "":
+			if name != "" {
 				l.index, l.value = "name", strings.ToLower(name)
-			case len(kinds) > 0:
-				l.where = func(d doc) bool { return has(kinds, str(d, "strategy")) }
 			}
-			if c.query.Has("domain_alias") {
-				want := c.query.Get("domain_alias")
-				l.where = func(d doc) bool { return contains(list(obj(d, "options"), "domain_aliases"), want) }
+			if len(kinds) > 0 {
+				l.also(func(d doc) bool { return has(kinds, str(d, "strategy")) })
+			}
+			if want := c.query.Get("domain_alias"); want != "" {
+				l.also(func(d doc) bool { return contains(list(obj(d, "options"), "domain_aliases"), want) })
 			}
 			return c.list(l)
 		},
@@ -496,6 +501,9 @@ func connectionHandlers() map[string]handler {
 			changes, _ := c.body.([]any)
 			for _, e := range changes {
 				change, _ := e.(doc)
+				if _, err := loadClient(c, str(change, "client_id")); err != nil {
+					return answer{}, err
+				}
 				if err := enableClient(c, str(d, "id"), str(change, "client_id"), boolean(change, "status")); err != nil {
 					return answer{}, err
 				}

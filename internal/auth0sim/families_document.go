@@ -16,7 +16,13 @@ func documentFamilies() []*family {
 	aclID := regexp.MustCompile(`^acl_[1-9A-HJ-NP-Za-km-z]{22}$`)
 	return []*family{
 		{path: "/self-service-profiles", kind: state.SelfServiceID, list: listing{wrap: "self_service_profiles"}, stamped: true, idempotentDelete: true,
-			missing: notFound("", "Profile not found")},
+			missing: notFound("", "Profile not found"), find: func(c *call, id string) (doc, bool, error) {
+				d, found, err := c.Get("self-service-profiles", id)
+				if err == nil && !found && c.http.Method != http.MethodDelete {
+					err = notFound("", "Profile with ID: "+id+" not found")
+				}
+				return d, found, err
+			}},
 		{path: "/user-attribute-profiles", kind: state.UserProfileID, list: listing{wrap: "user_attribute_profiles", checkpoint: true, always: true}, idempotentDelete: true,
 			missing: notFound("", "User attribute profile not found."), prepare: fillUserID, change: func(c *call, _, d, _ doc) error { return fillUserID(c, d) }},
 		{path: "/connection-profiles", kind: state.ConnectionProfile, list: listing{wrap: "connection_profiles", checkpoint: true, always: true}, idempotentDelete: true,
@@ -29,7 +35,7 @@ func documentFamilies() []*family {
 			change: func(c *call, _, d, _ doc) error { return checkACL(c, d) },
 			show: func(c *call, d doc) (any, error) {
 				out := state.Public(d)
-				if c.http.Method == http.MethodGet {
+				if c.http.Method == http.MethodGet && len(c.params) > 0 { // one, not the list
 					out["tenant_id"], out["deleted_at"] = c.tenant.name, nil
 				}
 				return out, nil
@@ -40,12 +46,12 @@ func documentFamilies() []*family {
 				}
 				return c.Get("network-acls", id)
 			}},
-		{path: "/flows", kind: state.FlowID, list: listing{wrap: "flows"}, stamped: true, missing: notFound("", "Flow not found"), defaults: `{"actions": []}`},
+		{path: "/flows", kind: state.FlowID, list: listing{wrap: "flows"}, stamped: true, show: showFlow, missing: notFound("", "Flow not found"), defaults: `{"actions": []}`},
 		{path: "/flows/vault/connections", kind: state.VaultConnectionID, list: listing{wrap: "connections"}, stamped: true, missing: notFound("", "Vault connection not found"),
 			keepNull: []string{"refreshed_at"}, prepare: sealVault, change: func(c *call, _, d, _ doc) error { return sealVault(c, d) }},
 		{path: "/forms", kind: state.FormID, list: listing{wrap: "forms"}, stamped: true, missing: notFound("", "Form not found"),
 			prepare: dropEmpty, change: func(c *call, _, d, _ doc) error { return dropEmpty(c, d) }},
-		{path: "/rules", kind: state.RuleID, list: listing{wrap: "rules"}, missing: notFound("inexistent_rule", "The rule does not exist."), idempotentDelete: true,
+		{path: "/rules", kind: state.RuleID, list: listing{wrap: "rules"}, filters: []string{"enabled"}, missing: notFound("inexistent_rule", "The rule does not exist."), idempotentDelete: true,
 			defaults: `{"enabled": true, "stage": "login_success"}`, unique: "name", clash: conflict("rule_conflict", "A rule with the same name already exists"),
 			prepare: func(c *call, d doc) error {
 				n, err := c.Count("rules", state.ListOptions{})
@@ -54,17 +60,12 @@ func documentFamilies() []*family {
 			}},
 		{path: "/hooks", kind: state.ObjectID, list: listing{wrap: "hooks"}, missing: notFound("HookDoesNotExist", "The hook does not exist."),
 			defaults: `{"enabled": false, "dependencies": {}}`, filters: []string{"triggerId", "enabled"}},
-		{path: "/rate-limit-policies", kind: state.RateLimitPolicyID, list: listing{wrap: "rate_limit_policies", checkpoint: true, always: true}, stamped: true, idempotentDelete: true,
+		{path: "/rate-limit-policies", kind: state.RateLimitPolicyID, list: listing{wrap: "rate_limit_policies", checkpoint: true, always: true}, filters: []string{"resource", "consumer", "consumer_selector"}, stamped: true, idempotentDelete: true,
 			missing: notFound("", "The rate limit policy does not exist.")},
 		{path: "/verifiable-credentials/verification/templates", kind: "vct", list: listing{wrap: "templates", checkpoint: true, always: true}, stamped: true,
 			missing: notFound("", "The template does not exist.")},
-		{path: "/experimentation/experiments", kind: "exp", list: listing{wrap: "experiments", checkpoint: true, always: true}, stamped: true, missing: notFound("", "Experiment not found."),
-			defaults: `{"status": "draft"}`},
-		{path: "/experimentation/segments", kind: "seg", list: listing{wrap: "segments", checkpoint: true, always: true}, stamped: true, missing: notFound("", "Segment not found.")},
-		{path: "/experimentation/feature-flags", kind: "ff", list: listing{wrap: "feature_flags", checkpoint: true, always: true}, stamped: true, missing: notFound("", "Feature flag not found."),
-			defaults: `{"status": "draft"}`},
 		{path: "/custom-domains", field: "custom_domain_id", kind: state.CustomDomainID, list: listing{wrap: "custom_domains", checkpoint: true}, missing: notFound("", "The custom domain does not exist"),
-			idempotentDelete: true, unique: "domain", clash: conflict("custom_domain_already_exists", "The custom domain already exists"),
+			idempotentDelete: true, searched: true, sorted: true, unique: "domain", anyCase: true, clash: conflict("custom_domain_already_exists", "The custom domain already exists"),
 			mergeKeys: []string{"domain_metadata"}, keepNull: []string{"custom_client_ip_header"}, prepare: newDomain,
 			change: func(_ *call, old, d, _ doc) error {
 				for _, k := range []string{"domain", "type", "status"} {
@@ -78,7 +79,6 @@ func documentFamilies() []*family {
 				}
 				return nil
 			}},
-		{path: "/groups", kind: state.SynchronizedGroup, list: listing{wrap: "groups", checkpoint: true, always: true}, only: "list get delete", missing: notFound("", "The group does not exist.")},
 	}
 }
 
@@ -110,6 +110,15 @@ func dropEmpty(_ *call, d doc) error {
 		delete(d, "nodes")
 	}
 	return nil
+}
+
+// showFlow: a listing tells of a flow without its actions.
+func showFlow(c *call, d doc) (any, error) {
+	out := doc(state.Public(d))
+	if c.route.pattern == "/flows" && c.http.Method == http.MethodGet {
+		delete(out, "actions")
+	}
+	return out, nil
 }
 
 // curatedLists are the lists of addresses that Auth0 maintains.
@@ -329,9 +338,6 @@ func documentHandlers() map[string]handler {
 		},
 		"GET /flows/{}/executions/{}":    func(*call) (answer, error) { return answer{}, notFound("", "Execution not found") },
 		"DELETE /flows/{}/executions/{}": func(*call) (answer, error) { return noContent() },
-		"GET /groups/{}/members": func(c *call) (answer, error) {
-			return c.list(listing{family: "groups/members", index: "group_id", value: c.params[0], wrap: "members", checkpoint: true, always: true})
-		},
 	}
 	for key, do := range keyHandlers() {
 		out[key] = do

@@ -34,7 +34,7 @@ func eventFamilies() []*family {
 						return refuse(http.StatusBadRequest, "", "The action does not support the event-stream trigger.")
 					}
 				}
-				return nil
+				return listenFrom(c.Tx, d)
 			},
 			change: func(_ *call, old, d, _ doc) error {
 				before, after := obj(old, "destination"), obj(d, "destination")
@@ -251,6 +251,9 @@ func eventHandlers() map[string]handler {
 				return answer{}, refuse(http.StatusBadRequest, "", "The event stream cannot be enabled while it has %d or more failed deliveries.", maxFailed)
 			}
 			state.PrivateOf(d)["consecutive_failures"] = 0.0
+			if err := listenFrom(c.Tx, d); err != nil {
+				return answer{}, err
+			}
 		}
 		if err := streams.patch(c, d, c.object()); err != nil {
 			return answer{}, err

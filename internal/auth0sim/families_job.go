@@ -12,14 +12,18 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
 	"github.com/tenonhq/tenon/internal/auth0sim/state"
 )
 
+var connectionID = regexp.MustCompile(`^con_[A-Za-z0-9]{16}$`)
+
 const (
-	maxImport = 512000
+	maxImport  = 512000 // bytes of a file
+	maxImports = 2      // at the same time
 	// ticketLifetime is what a ticket without ttl_sec lives.
 	ticketLifetime = 432000 * time.Second
 )
@@ -72,7 +76,18 @@ func importUsers(c *call) (answer, error) {
 	if len(up.file) > maxImport {
 		return answer{}, refuse(http.StatusRequestEntityTooLarge, "", "Payload content length greater than maximum allowed: %d.", maxImport)
 	}
-	con, found, err := c.Get("connections", up.fields.Get("connection_id"))
+	id := up.fields.Get("connection_id")
+	switch {
+	case up.file == nil:
+		return answer{}, badRequest("Must provide 'users' file as multipart part.")
+	case len(bytes.TrimSpace(up.file)) == 0:
+		return answer{}, badRequest("Users file must not be empty.")
+	case id == "":
+		return answer{}, badRequest("Must provide 'connection_id' as multipart part.")
+	case !connectionID.MatchString(id):
+		return answer{}, badRequest("Payload validation error: 'String does not match pattern %s' on property connection_id.", connectionID)
+	}
+	con, found, err := c.Get("connections", id)
 	if err != nil {
 		return answer{}, err
 	}
@@ -80,13 +95,13 @@ func importUsers(c *call) (answer, error) {
 		return answer{}, refuse(http.StatusBadRequest, "inexistent_connection", "The connection does not exist.")
 	}
 	if str(con, "strategy") != "auth0" {
-		return answer{}, refuse(http.StatusBadRequest, "invalid_connection", "Users can be imported into database connections only.")
+		return answer{}, refuse(http.StatusBadRequest, "invalid_body", "Connection must be a database connection.")
 	}
-	running, err := c.Count("jobs", state.ListOptions{Index: "status", Value: "pending"})
+	pending, err := c.Find("jobs", "status", "pending")
 	if err != nil {
 		return answer{}, err
 	}
-	if running >= 2 {
+	if len(keep(pending, func(d doc) bool { return str(d, "type") == "users_import" })) >= maxImports {
 		return answer{}, refuse(http.StatusTooManyRequests, "too_many_requests", "There are 2 active import users jobs, please wait until some of them are finished and try again")
 	}
 	job := newJob(c, "users_import")
@@ -348,9 +363,61 @@ func loadJob(c *call) (doc, error) {
 	return job, err
 }
 
+// exportPath is where the files of exports are fetched; who knows a name may.
+const exportPath = "/user-exports/"
+
+// serveExport serves the file of a users-export job, while its link is valid.
+func (s *Server) serveExport(w http.ResponseWriter, r *http.Request, t *tenant) {
+	var d doc
+	err := t.state.View(r.Context(), func(tx *state.Tx) error {
+		var err error
+		d, _, err = tx.Get("exports", strings.TrimPrefix(r.URL.Path, exportPath))
+		return err
+	})
+	if err != nil || d == nil || exportExpired(d, s.store.Now()) {
+		http.NotFound(w, r)
+		return
+	}
+	kind := "application/x-ndjson"
+	if str(d, "format") == "csv" {
+		kind = "text/csv; charset=utf-8"
+	}
+	w.Header().Set("Content-Type", kind)
+	_, _ = io.WriteString(w, str(d, "content")) // a client that has gone away is no news
+}
+
+func exportExpired(d doc, now time.Time) bool {
+	until, _ := d["expires_at"].(float64)
+	return float64(now.Unix()) > until
+}
+
+// dropExpiredExports keeps files that nobody can fetch any more from filling the
+// state.
+func dropExpiredExports(tx *state.Tx) error {
+	ids, err := tx.IDs("exports", "", "")
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		d, _, err := tx.Get("exports", id)
+		if err != nil {
+			return err
+		}
+		if exportExpired(d, tx.Now()) {
+			if _, err := tx.Delete("exports", id); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // finishExport does the work of a pending export; the file can be fetched for a
 // minute under the link in the job.
 func finishExport(tx *state.Tx, domain string, job doc) error {
+	if err := dropExpiredExports(tx); err != nil {
+		return err
+	}
 	limit := math.MaxInt
 	if n, given := job["limit"].(float64); given {
 		limit = int(n)
@@ -423,7 +490,7 @@ func finishExport(tx *state.Tx, domain string, job doc) error {
 		return err
 	}
 	job["status"], job["percentage_done"] = "completed", 100
-	job["location"] = "https://" + domain + "/_sim/exports/" + name
+	job["location"] = "https://" + domain + exportPath + name
 	return tx.Put("jobs", str(job, "id"), job)
 }
 

@@ -3,6 +3,7 @@ package auth0sim
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -18,7 +19,7 @@ func organizationFamilies() []*family {
 	domainMissing := notFound("", "The discovery domain does not exist.")
 	return []*family{
 		{
-			path: "/organizations", kind: state.OrganizationID, missing: organizationMissing, list: listing{wrap: "organizations", checkpoint: true},
+			path: "/organizations", kind: state.OrganizationID, missing: organizationMissing, list: listing{wrap: "organizations", checkpoint: true}, sorted: true,
 			defaults: `{"third_party_client_access": "block", "is_app_entitlement_active": false}`,
 			unique:   "name", clash: conflict("", "An organization with this name already exists."),
 			prepare: func(c *call, d doc) error {
@@ -38,7 +39,7 @@ func organizationFamilies() []*family {
 				return c.Emit("organization.updated", state.Public(d), state.Public(old), nil)
 			},
 			gone: func(c *call, d doc) error {
-				for _, f := range []string{"members", "roles", "connections", "grants", "invitations", "discovery-domains", "clients", "groups"} {
+				for _, f := range []string{"members", "roles", "connections", "grants", "invitations", "discovery-domains", "clients", "group-roles"} {
 					if _, err := c.DeleteWhere("organizations/"+f, "organization_id", str(d, "id")); err != nil {
 						return err
 					}
@@ -46,6 +47,18 @@ func organizationFamilies() []*family {
 				return c.Emit("organization.deleted", state.Public(d), nil, nil)
 			},
 			find: func(c *call, id string) (doc, bool, error) { return c.Get("organizations", id) },
+			show: func(c *call, d doc) (any, error) {
+				out := doc(state.Public(d))
+				client := c.query.Get("include_client_association_for")
+				if client == "" {
+					return out, nil
+				}
+				link, associated, err := c.Get("organizations/clients", state.Key(str(d, "id"), client))
+				if associated {
+					out["client"] = doc{"use_for_member_access": boolean(link, "use_for_member_access")}
+				}
+				return out, err
+			},
 		},
 		{
 			path: "/organizations/{}/discovery-domains", store: "organizations/discovery-domains", parent: "organizations", parentField: "organization_id",
@@ -55,6 +68,9 @@ func organizationFamilies() []*family {
 				all, err := c.Find("organizations/discovery-domains", "organization_id", c.params[0])
 				if err != nil {
 					return err
+				}
+				if len(all) >= maxDiscoveryDomains {
+					return entityLimit
 				}
 				for _, o := range all {
 					if strings.EqualFold(str(o, "domain"), str(d, "domain")) {
@@ -74,7 +90,7 @@ func organizationFamilies() []*family {
 		{
 			path: "/organizations/{}/invitations", store: "organizations/invitations", parent: "organizations", parentField: "organization_id",
 			parentGone: organizationMissing, kind: state.InvitationID, missing: notFound("", "The invitation does not exist."), created: http.StatusCreated,
-			idempotentDelete: true, list: listing{wrap: "invitations"}, prepare: newInvitation, only: "list get create delete",
+			idempotentDelete: true, list: listing{wrap: "invitations"}, sorted: true, prepare: newInvitation, only: "list get create delete",
 		},
 	}
 }
@@ -158,6 +174,9 @@ func addOrganizationConnection(c *call, org string, body doc) (doc, error) {
 	if err := c.Put("organizations/connections", state.Key(org, id), d); err != nil {
 		return nil, err
 	}
+	if err := c.atMost(maxOrganizationLogins, "organizations/connections", "organization_id", org, entityLimit); err != nil {
+		return nil, err
+	}
 	return d, c.emitOrganizationConnection("organization.connection.added", d)
 }
 
@@ -229,6 +248,9 @@ func organizationHandlers() map[string]handler {
 				l.where = func(d doc) bool {
 					return strings.Contains(strings.ToLower(str(d, "name")+" "+str(d, "display_name")), strings.Trim(strings.TrimPrefix(q, "name:"), `"*`))
 				}
+			}
+			if err := organizations.narrow(c, &l); err != nil {
+				return answer{}, err
 			}
 			return c.list(l)
 		},
@@ -324,7 +346,6 @@ func organizationHandlers() map[string]handler {
 			return c.list(listing{family: "organizations/roles", index: "organization_role", value: state.Key(c.params[0], c.params[1]), wrap: "members", checkpoint: true, always: true,
 				show: func(c *call, link doc) (any, error) { return userSummary(c, str(link, "user_id")) }})
 		}),
-		"GET /organizations/{}/roles/{}/groups": within(func(c *call) (answer, error) { return ok(doc{"groups": []any{}}) }),
 		"GET /organizations/{}/clients": within(func(c *call) (answer, error) {
 			return c.list(listing{family: "organizations/clients", index: "organization_id", value: c.params[0], wrap: "clients", checkpoint: true, always: true, show: showOrganizationClient})
 		}),
@@ -388,14 +409,26 @@ func organizationHandlers() map[string]handler {
 			return answer{status: http.StatusOK, body: v}, err
 		}),
 		"GET /organizations/{}/client-grants": within(func(c *call) (answer, error) {
-			return c.list(listing{family: "organizations/grants", index: "organization_id", value: c.params[0], wrap: "client_grants",
-				show: func(c *call, link doc) (any, error) {
-					g, _, err := c.Get("client-grants", str(link, "grant_id"))
-					if err != nil {
-						return nil, err
-					}
-					return doc(state.Public(g)), nil
-				}})
+			var failed error
+			l := listing{family: "organizations/grants", index: "organization_id", value: c.params[0], wrap: "client_grants"}
+			for parameter, field := range map[string]string{"audience": "audience", "client_id": "client_id", "grant_ids": "id"} {
+				if wanted := c.query[parameter]; len(wanted) > 0 {
+					l.also(func(link doc) bool {
+						g, _, err := c.Get("client-grants", str(link, "grant_id"))
+						failed = errors.Join(failed, err)
+						return has(wanted, str(g, field))
+					})
+				}
+			}
+			l.show = func(c *call, link doc) (any, error) {
+				g, _, err := c.Get("client-grants", str(link, "grant_id"))
+				if err != nil {
+					return nil, err
+				}
+				return doc(state.Public(g)), nil
+			}
+			a, err := c.list(l)
+			return a, errors.Join(err, failed)
 		}),
 		"POST /organizations/{}/client-grants": within(func(c *call) (answer, error) {
 			id := str(c.object(), "grant_id")
@@ -407,6 +440,10 @@ func organizationHandlers() map[string]handler {
 				return answer{}, notFound("inexistent_client_grant", "The grant does not exist.")
 			}
 			if err := c.Put("organizations/grants", state.Key(c.params[0], id), doc{"organization_id": c.params[0], "grant_id": id}); err != nil {
+				return answer{}, err
+			}
+			if err := c.atMost(maxOrganizationGrants, "organizations/grants", "organization_id", c.params[0],
+				conflict("", "Quota exceeded; cannot add more than 100 client grants to a single organization")); err != nil {
 				return answer{}, err
 			}
 			out := doc{"grant_id": id}
@@ -423,7 +460,6 @@ func organizationHandlers() map[string]handler {
 			}
 			return noContent()
 		}),
-		"GET /organizations/{}/groups": within(func(c *call) (answer, error) { return ok(doc{"groups": []any{}}) }),
 	}
 	for _, style := range []struct {
 		path string
@@ -567,6 +603,9 @@ func assignMemberRoles(c *call, add bool) (answer, error) {
 		switch {
 		case add && !had:
 			err = c.Put("organizations/roles", key, doc{"organization_id": org, "user_id": user, "role_id": role})
+			if err == nil {
+				err = c.atMost(maxRolesOfUser, "organizations/roles", "member", state.Key(org, user), conflict("", "No more roles can be assigned to this organization member."))
+			}
 		case !add && had:
 			event = "organization.member.role.deleted"
 			_, err = c.Delete("organizations/roles", key)

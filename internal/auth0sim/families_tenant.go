@@ -7,23 +7,17 @@ import (
 	"github.com/tenonhq/tenon/internal/auth0sim/state"
 )
 
+// tenantDefaults are the settings of a tenant that nobody has changed yet.
 const tenantDefaults = `{
-	"allowed_logout_urls": [], "acr_values_supported": [], "change_password": {"enabled": false}, "default_audience": "", "default_directory": "Username-Password-Authentication",
-	"enabled_locales": ["en"],
+	"change_password": {"enabled": false}, "default_directory": "Username-Password-Authentication", "enabled_locales": ["en"],
 	"flags": {
 		"allow_changing_enable_sso": false, "allow_legacy_delegation_grant_types": true, "allow_legacy_ro_grant_types": true,
 		"allow_other_legacy_grant_types": true, "cannot_change_enforce_client_authentication_on_passwordless_start": true,
-		"disable_clickjack_protection_headers": false, "disable_fields_map_fix": true, "disable_impersonation": true,
-		"disable_management_api_sms_obfuscation": true, "enable_dynamic_client_registration": true, "enable_public_signup_user_exists_error": true,
-		"enable_sso": true, "enforce_client_authentication_on_passwordless_start": true, "mfa_show_factor_list_on_enrollment": true,
-		"no_disclose_enterprise_connections": false, "remove_alg_from_jwks": false, "require_signed_request_object": false,
-		"revoke_refresh_token_grant": false, "universal_login": true, "use_scope_descriptions_for_consent": false},
-	"friendly_name": "My Test Tenant", "guardian_mfa_page": {"enabled": false},
+		"disable_clickjack_protection_headers": false, "disable_impersonation": true, "enable_dynamic_client_registration": true,
+		"enable_sso": true, "enforce_client_authentication_on_passwordless_start": true, "revoke_refresh_token_grant": false, "universal_login": true},
+	"guardian_mfa_page": {"enabled": false},
 	"idle_session_lifetime": 72, "session_lifetime": 168, "ephemeral_session_lifetime": 72, "idle_ephemeral_session_lifetime": 24,
-	"picture_url": "https://example.com/logo.png", "support_email": "support@mycompany.org", "support_url": "https://mycompany.org/support",
-	"sandbox_version": "22", "oidc_logout": {"rp_logout_end_session_endpoint_discovery": true}, "sessions": {"oidc_logout_prompt_enabled": true},
-	"session_cookie": {"mode": "persistent"}, "universal_login": {"colors": {"page_background": "#FF4F40", "primary": "#2A2E35"}},
-	"allow_organization_name_in_authentication_api": true, "customize_mfa_in_postlogin_action": true, "pushed_authorization_requests_supported": false,
+	"sandbox_version": "22", "oidc_logout": {"rp_logout_end_session_endpoint_discovery": true},
 	"resource_parameter_profile": "audience", "phone_consolidated_experience": false,
 	"client_id_metadata_document_supported": true, "dynamic_client_registration_security_mode": "permissive"
 }`
@@ -38,10 +32,10 @@ func tenantSingletons() []*singleton {
 		{path: "/attack-protection/suspicious-ip-throttling", store: "attack-protection", id: "suspicious-ip-throttling",
 			defaults: `{"enabled": false, "shields": ["admin_notification", "block"], "allowlist": [], "stage": {
 				"pre-login": {"max_attempts": 100, "rate": 864000}, "pre-user-registration": {"max_attempts": 50, "rate": 1200},
-				"pre-custom-token-exchange": {"max_attempts": 10, "rate": 600000}}}`, mergeKeys: []string{"stage"}},
+				"pre-custom-token-exchange": {"max_attempts": 10, "rate": 600000}}}`, mergeKeys: []string{"stage"}, deepKeys: []string{"stage"}},
 		{path: "/attack-protection/breached-password-detection", store: "attack-protection", id: "breached-password-detection",
 			defaults: `{"enabled": false, "shields": [], "admin_notification_frequency": [], "method": "standard", "stage": {
-				"pre-user-registration": {"shields": []}, "pre-change-password": {"shields": []}}}`, mergeKeys: []string{"stage"}},
+				"pre-user-registration": {"shields": []}, "pre-change-password": {"shields": []}}}`, mergeKeys: []string{"stage"}, deepKeys: []string{"stage"}},
 		{path: "/attack-protection/bot-detection", store: "attack-protection", id: "bot-detection", allowed: botDetection,
 			defaults: `{"bot_detection_level": "medium", "challenge_password_policy": "never", "challenge_passwordless_policy": "never",
 				"challenge_password_reset_policy": "never", "allowlist": [], "monitoring_mode_enabled": false}`},
@@ -67,6 +61,17 @@ func tenantSingletons() []*singleton {
 
 func tenantSettings() *singleton {
 	return &singleton{store: "tenants/settings", path: "/tenants/settings", defaults: tenantDefaults, mergeKeys: []string{"flags", "change_password", "guardian_mfa_page"},
+		check: func(_ *call, d doc) error {
+			// Session lifetimes may come in minutes; they are kept, and shown, in hours.
+			for name, v := range d {
+				hours, inMinutes := strings.CutSuffix(name, "_in_minutes")
+				if minutes, isNumber := v.(float64); inMinutes && isNumber {
+					delete(d, name)
+					d[hours] = minutes / 60
+				}
+			}
+			return nil
+		},
 		show: func(c *call, d doc) (any, error) {
 			out := state.Clone(state.Public(d))
 			if c.http.Method == http.MethodGet {

@@ -26,9 +26,12 @@ func userFamilies() []*family {
 				}
 				return nil
 			},
-			show: func(_ *call, d doc) (any, error) {
+			show: func(c *call, d doc) (any, error) {
 				out := state.Public(d)
 				delete(out, "user_id")
+				if c.http.Method == http.MethodPost {
+					delete(out, "confirmed") // only reads say so
+				}
 				return out, nil
 			},
 		},
@@ -277,7 +280,7 @@ func userHandlers() map[string]handler {
 			if err := c.needs("users", c.params[0], userMissing); err != nil {
 				return answer{}, err
 			}
-			return c.list(listing{family: "logs", index: "user_id", value: c.params[0], wrap: "logs", newestFirst: true})
+			return c.list(listing{family: "logs", index: "user_id", value: c.params[0], wrap: "logs", newestFirst: !strings.HasSuffix(c.query.Get("sort"), ":1")})
 		},
 		"GET /users/{}/connected-accounts": func(c *call) (answer, error) {
 			return emptyOf(c, "connected_accounts")
@@ -419,6 +422,11 @@ func assignRoles(c *call, add bool) (answer, error) {
 			return answer{}, err
 		}
 		if err := c.Put("users/roles", key, doc{"user_id": user, "role_id": role}); err != nil {
+			return answer{}, err
+		}
+	}
+	if add {
+		if err := c.atMost(maxRolesOfUser, "users/roles", "user_id", user, userRolesFull); err != nil {
 			return answer{}, err
 		}
 	}
@@ -584,7 +592,7 @@ func effectivePermissions(c *call) (answer, error) {
 func accessStateHandlers() map[string]handler {
 	out := map[string]handler{
 		"GET /grants": func(c *call) (answer, error) {
-			l := listing{family: "grants", wrap: "grants", checkpoint: true}
+			l := listing{family: "grants", wrap: "grants"}
 			user, client, audience := c.query.Get("user_id"), c.query.Get("client_id"), c.query.Get("audience")
 			l.where = func(d doc) bool {
 				return (user == "" || str(d, "user_id") == user) && (client == "" || str(d, "clientID") == client) && (audience == "" || str(d, "audience") == audience)

@@ -2,6 +2,7 @@ package auth0sim
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/tenonhq/tenon/internal/auth0sim/state"
@@ -40,11 +41,17 @@ type family struct {
 	mergeKeys []string
 	// keepNull names keys for which null is a value of its own.
 	keepNull []string
-	// unique names a field that no two documents may share; clash is the answer.
-	unique string
-	clash  *apiError
-	// filters names query parameters that select by the field of that name.
+	// unique names a field that no two documents may share, anyCase says that
+	// capitals make no difference; clash is the answer.
+	unique  string
+	anyCase bool
+	clash   *apiError
+	// filters names query parameters that select by the field of that name, or
+	// by another: "parameter:field". Given several times, any value fits; a
+	// parameter written with a comma, "parameter,", holds a list.
 	filters []string
+	// searched: q is a query. sorted: sort names a field and 1 or -1.
+	searched, sorted bool
 
 	// prepare runs before a new document is stored, change before a changed
 	// one is (old is a copy), gone after one was deleted; show renders.
@@ -144,24 +151,46 @@ func (f *family) doList(c *call) (answer, error) {
 	if f.parentField != "" {
 		l.index, l.value = f.parentField, c.params[0]
 	}
-	conditions := map[string]string{}
-	for _, name := range f.filters {
-		if v := c.query.Get(name); v != "" {
-			conditions[name] = v
-		}
-	}
-	if len(conditions) > 0 {
-		inner := l.where
-		l.where = func(d doc) bool {
-			for name, want := range conditions {
-				if !equalsText(d[name], want) {
-					return false
-				}
-			}
-			return inner == nil || inner(d)
-		}
+	if err := f.narrow(c, &l); err != nil {
+		return answer{}, err
 	}
 	return c.list(l)
+}
+
+// narrow restricts and orders a listing as the query string asks.
+func (f *family) narrow(c *call, l *listing) error {
+	for _, name := range f.filters {
+		parameter, field, renamed := strings.Cut(name, ":")
+		if !renamed {
+			field = parameter
+		}
+		wanted := c.query[strings.TrimSuffix(parameter, ",")]
+		if strings.HasSuffix(parameter, ",") {
+			wanted, field = splitList(wanted), strings.TrimSuffix(field, ",")
+		}
+		if len(wanted) > 0 && wanted[0] != "" {
+			l.also(func(d doc) bool {
+				return slices.ContainsFunc(wanted, func(want string) bool { return equalsText(d[field], want) })
+			})
+		}
+	}
+	if text := c.query.Get("q"); text != "" && f.searched {
+		q, err := parseQuery(text)
+		if err != nil {
+			return refuse(http.StatusBadRequest, "invalid_query", "%s", err.Error())
+		}
+		l.also(q.matches)
+	}
+	if field, direction, sorted := strings.Cut(c.query.Get("sort"), ":"); sorted && f.sorted {
+		l.order = func(a, b doc) int {
+			n := strings.Compare(strings.ToLower(str(a, field)), strings.ToLower(str(b, field)))
+			if direction == "-1" {
+				return -n
+			}
+			return n
+		}
+	}
+	return nil
 }
 
 func equalsText(v any, want string) bool {
@@ -259,7 +288,11 @@ func (f *family) checkUnique(c *call, d doc, self string) error {
 	if f.unique == "" || str(d, f.unique) == "" {
 		return nil
 	}
-	others, err := c.Find(f.store, f.unique, strings.ToLower(str(d, f.unique)))
+	key := str(d, f.unique)
+	if f.anyCase {
+		key = strings.ToLower(key)
+	}
+	others, err := c.Find(f.store, f.unique, key)
 	if err != nil {
 		return err
 	}
@@ -375,6 +408,15 @@ func merge(d, body doc, mergeKeys, keepNull []string) {
 	}
 }
 
+// deepen completes the objects of a patch with what they do not mention.
+func deepen(patch, have doc) {
+	for k, v := range patch {
+		if o, isObject := v.(doc); isObject {
+			fillGaps(o, state.Clone(obj(have, k)))
+		}
+	}
+}
+
 func dropNulls(d doc, keepNull []string) {
 	for k, v := range d {
 		if v == nil && !has(keepNull, k) {
@@ -416,6 +458,7 @@ type singleton struct {
 	put       bool // PUT replaces; otherwise PATCH merges
 	both      bool // PUT and PATCH
 	mergeKeys []string
+	deepKeys  []string // of mergeKeys: merged in depth, not one level
 	keepNull  []string
 	check     func(c *call, d doc) error // before it is stored
 	show      func(c *call, d doc) (any, error)
@@ -458,7 +501,11 @@ func (s *singleton) routes() map[string]handler {
 				d = state.Clone(c.object())
 				dropNulls(d, s.keepNull)
 			} else {
-				merge(d, state.Clone(c.object()), s.mergeKeys, s.keepNull)
+				body := state.Clone(c.object())
+				for _, k := range s.deepKeys {
+					deepen(obj(body, k), obj(d, k))
+				}
+				merge(d, body, s.mergeKeys, s.keepNull)
 			}
 			if s.check != nil {
 				if err := s.check(c, d); err != nil {

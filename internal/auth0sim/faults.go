@@ -48,8 +48,8 @@ func (f *fault) check() error {
 	if !has(faultKinds, f.Kind) {
 		return fmt.Errorf("unknown kind %q: want one of %s", f.Kind, strings.Join(faultKinds, ", "))
 	}
-	if f.Kind == "status" && (f.Status < 100 || f.Status > 599) {
-		return errors.New("kind status needs a status between 100 and 599")
+	if f.Kind == "status" && (f.Status < 200 || f.Status > 599) {
+		return errors.New("kind status needs a status between 200 and 599")
 	}
 	if f.Kind == "delay" || f.Kind == "lag" {
 		d, err := time.ParseDuration(f.Delay)

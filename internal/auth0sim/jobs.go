@@ -2,6 +2,8 @@ package auth0sim
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"github.com/tenonhq/tenon/internal/auth0sim/state"
 )
@@ -62,6 +64,7 @@ func (s *Server) runJob(ctx context.Context, t *tenant) (more bool) {
 	return id != ""
 }
 
+// allTenants lists the tenants by name.
 func (s *Server) allTenants() []*tenant {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -69,5 +72,6 @@ func (s *Server) allTenants() []*tenant {
 	for _, t := range s.tenants {
 		out = append(out, t)
 	}
+	slices.SortFunc(out, func(a, b *tenant) int { return strings.Compare(a.name, b.name) })
 	return out
 }

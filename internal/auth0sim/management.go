@@ -23,6 +23,11 @@ const maxBody = 1 << 20
 // streamHandler answers outside of a transaction.
 type streamHandler func(s *Server, w http.ResponseWriter, r *http.Request, t *tenant, c *call)
 
+// outside are the operations that ask another server before they begin.
+var outside = map[string]func(*call) error{
+	"POST /clients/cimd/preview": fetchMetadata, "POST /clients/cimd/register": fetchMetadata,
+}
+
 // declare builds the router: every handler of the declarations, with the
 // operation that the catalogue has for it.
 func (s *Server) declare() error {
@@ -39,7 +44,7 @@ func (s *Server) declare() error {
 		if op == nil {
 			return fmt.Errorf("no operation %s in the catalogue", key)
 		}
-		if err := s.router.add(method, path, &route{op: op, do: do}); err != nil {
+		if err := s.router.add(method, path, &route{op: op, do: do, before: outside[key]}); err != nil {
 			return err
 		}
 	}
@@ -82,6 +87,12 @@ func (s *Server) serveManagement(w http.ResponseWriter, r *http.Request, t *tena
 	if err := c.read(); err != nil {
 		s.refuse(w, r, err)
 		return
+	}
+	if rt.before != nil {
+		if err := rt.before(c); err != nil {
+			s.refuse(w, r, err)
+			return
+		}
 	}
 	if rt.stream != nil {
 		rt.stream(s, w, r, t, c)
@@ -181,6 +192,9 @@ func (c *call) readBody(op *operation) error {
 	raw, err := io.ReadAll(io.LimitReader(c.http.Body, maxBody+1))
 	if err != nil {
 		return refuse(http.StatusBadRequest, "", "Request body could not be read")
+	}
+	if len(raw) > maxBody && c.route.pattern == "/jobs/users-imports" {
+		return refuse(http.StatusRequestEntityTooLarge, "", "Payload content length greater than maximum allowed: %d.", maxImport)
 	}
 	if len(raw) > maxBody {
 		return refuse(http.StatusRequestEntityTooLarge, "", "Payload content length greater than maximum allowed: %d", maxBody)

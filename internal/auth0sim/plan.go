@@ -1,9 +1,12 @@
 package auth0sim
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -132,15 +135,51 @@ func plans() map[string]*plan {
 			authentication: perSecond(100, 100), authLimits: []limit{userinfoLimit}, pull: 8, customDomains: true, botDetection: true,
 			entities: with(map[string]int{"clients": 100000, "resource-servers": 100000, "client-grants": 100000, "organizations": 100000}),
 		},
-		// The first private cloud tier, for 100 authentications a second, gives
-		// 50 Management calls a second; the simulator's own is not limited, so
-		// that it is as fast as the machine unless a plan is asked for.
-		"private": {
-			name: "private", management: rate{burst: math.MaxInt32, count: math.MaxInt32, period: time.Second}, shared: true,
-			authentication: rate{burst: math.MaxInt32, count: math.MaxInt32, period: time.Second}, pull: 64, customDomains: true, botDetection: true,
-			entities: with(map[string]int{"clients": 100000, "resource-servers": 100000, "client-grants": 100000, "organizations": 2000000}),
-		},
+		"private":    privateCloud("private", 1),
+		"private-5x": privateCloud("private-5x", 5),
+		// What no subscription gives: as fast as the machine.
+		"unlimited": noLimits("unlimited"),
 	}
+}
+
+// privateLimits are the endpoint limits of the first private cloud tier; the
+// larger tiers have multiples of them.
+func privateLimits(factor int) []limit {
+	var out []limit
+	for _, l := range enterpriseLimits {
+		if has([]string{"organizations-write", "organization-connections-write", "organization-client-grants-write"}, l.name) {
+			l.rate = perMinute(5*factor, 150*factor)
+		}
+		out = append(out, l)
+	}
+	return append(out, always...)
+}
+
+// privateCloud is the tier for 100 authentications a second, or a multiple.
+func privateCloud(name string, factor int) *plan {
+	p := noLimits(name)
+	p.management, p.authentication = perSecond(50*factor, 50*factor), perSecond(100*factor, 100*factor)
+	p.limits, p.authLimits, p.pull = privateLimits(factor), []limit{userinfoLimit}, 8
+	return p
+}
+
+func noLimits(name string) *plan {
+	bottomless := rate{burst: math.MaxInt32, count: math.MaxInt32, period: time.Second}
+	return &plan{
+		name: name, management: bottomless, shared: true, authentication: bottomless, pull: 64, customDomains: true, botDetection: true,
+		entities: map[string]int{"roles": 1000, "actions": 100, "flows": 500, "forms": 500,
+			"clients": 100000, "resource-servers": 100000, "client-grants": 100000, "organizations": 2000000},
+	}
+}
+
+// planNames lists the plans for messages.
+func planNames() string {
+	names := make([]string, 0, 8)
+	for name := range plans() {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
 }
 
 func (p *plan) unlimited() bool { return p.management.burst == math.MaxInt32 }
@@ -160,13 +199,39 @@ func (p *plan) entity(c *call, store string) error {
 		n -= builtIn[store]
 	}
 	if n >= limit {
-		return refuse(http.StatusForbidden, "too_many_entities", "You reached the limit of entities of this type for this tenant.")
+		return entityLimit
 	}
 	return nil
 }
 
+// What one object may hold, on every plan.
+const (
+	maxRolesOfUser        = 50 // and of a member or group in an organization
+	maxPermissions        = 1000
+	maxOrganizationGrants = 100
+	maxOrganizationLogins = 10
+	maxDiscoveryDomains   = 100
+)
+
+// atMost refuses with full if more than limit documents belong together. It is
+// called after they were added: refused, the call leaves none of them.
+func (c *call) atMost(limit int, family, index, value string, full *apiError) error {
+	n, err := c.Count(family, state.ListOptions{Index: index, Value: value})
+	if err == nil && n > limit {
+		err = full
+	}
+	return err
+}
+
+var userRolesFull = refuse(http.StatusBadRequest, "", "No more roles can be assigned to this user.")
+
+var entityLimit = refuse(http.StatusForbidden, "too_many_entities", "You reached the limit of entities of this type for this tenant.")
+
 // builtIn counts the documents that bootstrap makes.
 var builtIn = map[string]int{"clients": 2, "resource-servers": 1, "client-grants": 1}
+
+// maxBuckets bounds the buckets that a tenant keeps.
+const maxBuckets = 10_000
 
 // limiter holds a tenant's buckets.
 type limiter struct {
@@ -210,6 +275,23 @@ func (l *limiter) take(method, pattern string) verdict {
 	return l.spend(l.plan.management, "management", l.plan.limits, l.plan.shared, method, pattern, "")
 }
 
+// subjectOf tells the user of a call to /userinfo, whose calls are counted for
+// each user apart. The token is not verified: who forges one only gets a bucket.
+func subjectOf(r *http.Request) string {
+	token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if r.URL.Path != "/userinfo" || !bearer {
+		return ""
+	}
+	var claims struct {
+		Subject string `json:"sub"`
+	}
+	parts := strings.Split(token, ".")
+	if raw, err := base64.RawURLEncoding.DecodeString(parts[min(1, len(parts)-1)]); err == nil && json.Unmarshal(raw, &claims) == nil && claims.Subject != "" {
+		return claims.Subject
+	}
+	return token
+}
+
 // takeAuth spends a token for a call of the Authentication API. key separates
 // buckets that are counted for each user.
 func (l *limiter) takeAuth(method, path, key string) verdict {
@@ -251,6 +333,9 @@ func matching(limits []limit, method, path string) *limit {
 func (l *limiter) bucket(name string, r rate) *bucket {
 	b, known := l.buckets[name]
 	if !known {
+		if len(l.buckets) >= maxBuckets {
+			clear(l.buckets) // of thousands of users: a moment's generosity instead of memory without end
+		}
 		b = &bucket{rate: r, tokens: float64(r.burst), at: l.now()}
 		l.buckets[name] = b
 	}

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"math/big"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,7 +74,7 @@ func provisioningHandlers() map[string]handler {
 		if err != nil {
 			return answer{}, err
 		}
-		return ok(doc{"groups": list(d, "groups")})
+		return ok(pageOfGroups(list(d, "groups"), c.paging(50), c.query.Get("q")))
 	}
 	out["PUT "+groups] = func(c *call) (answer, error) { return changeGroups(c, func(_, given []any) []any { return given }) }
 	out["POST "+groups] = func(c *call) (answer, error) { return changeGroups(c, union) }
@@ -169,6 +170,27 @@ func (p provisioning) routes() map[string]handler {
 	}
 }
 
+// pageOfGroups lists groups in the order of their ids. The query is "name:" and a
+// prefix with *, or a whole name; groups are called what the directory's id says.
+func pageOfGroups(groups []any, p paging, query string) doc {
+	groups = slices.Clone(groups)
+	slices.SortFunc(groups, func(a, b any) int { return strings.Compare(str(a.(doc), "id"), str(b.(doc), "id")) })
+	name, searched := strings.CutPrefix(query, "name:")
+	prefix, open := strings.CutSuffix(name, "*")
+	shown, last := []any{}, ""
+	for _, g := range groups {
+		id := str(g.(doc), "id")
+		switch {
+		case id <= p.from && p.from != "", searched && id != name && !(open && strings.HasPrefix(id, prefix)):
+			continue
+		case len(shown) == p.take:
+			return doc{"groups": shown, "next": last}
+		}
+		shown, last = append(shown, g), id
+	}
+	return doc{"groups": shown}
+}
+
 func loadGroups(c *call) (doc, error) {
 	if _, err := loadConnection(c); err != nil {
 		return nil, err
@@ -185,7 +207,20 @@ func changeGroups(c *call, change func(have, given []any) []any) (answer, error)
 	if err != nil {
 		return answer{}, err
 	}
-	d["groups"] = change(list(d, "groups"), list(c.object(), "groups"))
+	given := list(c.object(), "groups")
+	for i, e := range given {
+		if o, _ := e.(doc); str(o, "id") == "" {
+			return answer{}, badRequest("Payload validation error: 'Missing required property: id' on property groups[%d].", i)
+		}
+	}
+	d["groups"] = change(list(d, "groups"), given)
+	con, err := loadConnection(c)
+	if err != nil {
+		return answer{}, err
+	}
+	if err := synchronize(c, con, list(d, "groups")); err != nil {
+		return answer{}, err
+	}
 	if err := c.Put("connections/synchronized-groups", c.params[0], d); err != nil {
 		return answer{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -38,58 +39,118 @@ type recording struct {
 var coreFamilies = []string{"event-streams", "clients", "client-grants", "resource-servers", "roles", "users", "tenants", "guardian", "connections",
 	"actions", "organizations", "attack-protection", "log-streams"}
 
+// score counts exchanges: sent, answered with the recorded status, and with the
+// recorded answer as a whole.
 type score struct{ sent, status, whole int }
 
+func (s *score) add(o score) {
+	s.sent, s.status, s.whole = s.sent+o.sent, s.status+o.status, s.whole+o.whole
+}
+
+func (s score) String() string {
+	percent := func(n int) float64 { return 100 * float64(n) / float64(max(s.sent, 1)) }
+	return fmt.Sprintf("exchanges %4d/%-4d (%.2f%%) status %4d/%-4d (%.2f%%)", s.whole, s.sent, percent(s.whole), s.status, s.sent, percent(s.status))
+}
+
+func (s score) reaches(t *testing.T, status, whole float64, what string) {
+	t.Helper()
+	require.GreaterOrEqual(t, 100*float64(s.status)/float64(s.sent), status, what)
+	require.GreaterOrEqual(t, 100*float64(s.whole)/float64(s.sent), whole, what)
+}
+
 // TestReplay sends what recordings of the real API sent, and counts how many
-// answers are the recorded ones. The thresholds are what is reached, rounded
-// down: the rest of the recordings need a tenant that was not empty when they
-// were made, values that the server draws at random, or documents from the
-// public internet; so the thresholds are what an honest server can reach.
+// answers are the recorded ones.
+//
+// Some recordings read or change objects that existed before they began, under
+// identifiers that they never learned: a server that begins empty answers 404
+// where they have 200, and must. These exchanges are counted apart; what is
+// left can be answered by rule. Of that, what still differs is listed by
+// -v: a host on the public internet, another plan, or another recording that
+// says the opposite.
 func TestReplay(t *testing.T) {
 	dir := sharedFile(t, "auth0-recordings")
 	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
-	h := newHarness(t, Config{})
+	h := newHarness(t, Config{Outbound: &http.Client{Transport: offline{}}})
 	scores := map[string]*score{}
+	var all, core, known, presumed score
 	for _, file := range files {
 		raw, err := os.ReadFile(file)
 		require.NoError(t, err)
 		var r recording
 		require.NoError(t, yaml.Unmarshal(raw, &r))
 		h.reset()
-		replay(t, h, r, scores)
-	}
-	var all, core score
-	for _, name := range sorted(scores) {
-		s := scores[name]
-		t.Logf("%-28s exchanges %4d/%-4d status %4d/%-4d", name, s.whole, s.sent, s.status, s.sent)
-		all.sent, all.status, all.whole = all.sent+s.sent, all.status+s.status, all.whole+s.whole
-		if has(coreFamilies, name) {
-			core.sent, core.status, core.whole = core.sent+s.sent, core.status+s.status, core.whole+s.whole
+		name := strings.TrimSuffix(filepath.Base(file), ".yaml")
+		for _, x := range replay(t, h, r) {
+			if scores[x.family] == nil {
+				scores[x.family] = &score{}
+			}
+			scores[x.family].add(x.score)
+			all.add(x.score)
+			if !has(coreFamilies, x.family) {
+				continue
+			}
+			core.add(x.score)
+			if x.presumes {
+				presumed.add(x.score)
+				continue
+			}
+			known.add(x.score)
+			if x.status == 0 {
+				t.Logf("%s %s", name, x.what)
+			}
 		}
 	}
-	percent := func(a, b int) float64 { return 100 * float64(a) / float64(b) }
-	t.Logf("core: status %.1f%% exchanges %.1f%%; all: status %.1f%% exchanges %.1f%%", percent(core.status, core.sent), percent(core.whole, core.sent),
-		percent(all.status, all.sent), percent(all.whole, all.sent))
-	require.GreaterOrEqual(t, percent(core.status, core.sent), 97.0)
-	require.GreaterOrEqual(t, percent(core.whole, core.sent), 90.0)
-	require.GreaterOrEqual(t, percent(all.status, all.sent), 97.0)
-	require.GreaterOrEqual(t, percent(all.whole, all.sent), 90.0)
+	for _, name := range sorted(scores) {
+		t.Logf("%-28s %s", name, scores[name])
+	}
+	t.Logf("all                          %s", all)
+	t.Logf("core                         %s", core)
+	t.Logf("core, objects from before    %s", presumed)
+	t.Logf("core without these           %s", known)
+	all.reaches(t, 97.7, 90, "all")
+	core.reaches(t, 97.5, 90.3, "core")
+	known.reaches(t, 99.5, 92, "core, without what presumes objects from before the recording")
 }
 
-func replay(t *testing.T, h *harness, r recording, scores map[string]*score) {
+// offline is a network without anybody in it.
+type offline struct{}
+
+// RoundTrip implements http.RoundTripper.
+func (offline) RoundTrip(r *http.Request) (*http.Response, error) {
+	return nil, &net.DNSError{Err: "no such host", Name: r.URL.Hostname(), IsNotFound: true}
+}
+
+// exchange is one exchange as it went.
+type exchange struct {
+	score
+	family   string
+	what     string
+	presumes bool // the path names an object that the recording did not make
+}
+
+// identifier matches what Auth0 names objects by: prefixed, 32 alphanumerics, 24
+// hex digits, a user, or the row of x that redaction left of one.
+var identifier = regexp.MustCompile(`^([a-z]+_[A-Za-z0-9]{16,}|[A-Za-z0-9]{32}|[0-9a-f]{24}|[a-z0-9-]+\|.+|x{20})$`)
+
+func replay(t *testing.T, h *harness, r recording) (out []exchange) {
 	l := likeness{ids: map[string]string{}}
+	made := "" // writes and their answers
 	for _, x := range r.Interactions {
 		u, err := url.Parse(x.Request.URL)
 		require.NoError(t, err)
 		l.host = u.Host
-		family := strings.Split(strings.TrimPrefix(u.Path, "/api/v2/"), "/")[0]
-		if scores[family] == nil {
-			scores[family] = &score{}
+		path := strings.TrimPrefix(u.EscapedPath(), "/api/v2")
+		e := exchange{score: score{sent: 1}, family: strings.Split(path, "/")[1]}
+		for _, part := range strings.Split(path, "/") {
+			id, err := url.PathUnescape(part)
+			require.NoError(t, err)
+			e.presumes = e.presumes || x.Response.Code < 300 && identifier.MatchString(id) && !strings.Contains(made, id)
 		}
-		s := scores[family]
-		s.sent++
+		if x.Request.Method != http.MethodGet && !e.presumes {
+			made += x.Request.Body + x.Response.Body
+		}
 		target := l.translate(u.EscapedPath())
 		if u.RawQuery != "" {
 			target += "?" + l.translate(u.RawQuery)
@@ -102,19 +163,19 @@ func replay(t *testing.T, h *harness, r recording, scores map[string]*score) {
 		w := httptest.NewRecorder()
 		h.handler.ServeHTTP(w, req)
 		require.NotEqual(t, http.StatusInternalServerError, w.Code, "%s %s: %s", x.Request.Method, target, w.Body)
-		if w.Code != x.Response.Code {
-			continue
+		e.what = fmt.Sprintf("%s %s: status %d, recorded %d", x.Request.Method, path, w.Code, x.Response.Code)
+		if w.Code == x.Response.Code {
+			e.status = 1
+			var want, got any
+			if json.Unmarshal([]byte(x.Response.Body), &want) != nil { // nothing to compare
+				e.whole = 1
+			} else if json.Unmarshal(w.Body.Bytes(), &got) == nil && l.alike("", want, got) {
+				e.whole = 1
+			}
 		}
-		s.status++
-		var want, got any
-		if json.Unmarshal([]byte(x.Response.Body), &want) != nil {
-			s.whole++ // nothing to compare
-			continue
-		}
-		if json.Unmarshal(w.Body.Bytes(), &got) == nil && l.alike("", want, got) {
-			s.whole++
-		}
+		out = append(out, e)
 	}
+	return out
 }
 
 // likeness compares answers of two tenants: identifiers are learned as they

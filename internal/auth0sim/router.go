@@ -14,6 +14,8 @@ type route struct {
 	op      *operation
 	pattern string
 	do      handler
+	// before, if set, runs before the transaction: what has to ask another server.
+	before func(*call) error
 	// stream, if set, answers without a transaction and for as long as it likes.
 	stream streamHandler
 }

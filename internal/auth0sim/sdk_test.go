@@ -1,9 +1,11 @@
 package auth0sim
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
+	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -169,6 +171,45 @@ func TestImportAndExportJobs(t *testing.T) {
 	body, err := io.ReadAll(w.Body)
 	require.NoError(t, err)
 	require.Equal(t, []string{"email", "one@example.com", "two@example.com"}, strings.Fields(string(body)))
+}
+
+// What a file of users is refused for before there is a job.
+func TestImportRefusals(t *testing.T) {
+	h := newHarness(t, Config{})
+	con := h.must(http.StatusCreated, "POST", "/connections", doc{"name": "people", "strategy": "auth0"})["id"].(string)
+	social := h.must(http.StatusCreated, "POST", "/connections", doc{"name": "social", "strategy": "google-oauth2"})["id"].(string)
+	for name, c := range map[string]struct {
+		users, connection string
+		status            int
+		message           string
+	}{
+		"no file":          {"", con, http.StatusBadRequest, "Must provide 'users' file as multipart part."},
+		"an empty file":    {" ", con, http.StatusBadRequest, "Users file must not be empty."},
+		"no connection":    {"[]", "", http.StatusBadRequest, "Must provide 'connection_id' as multipart part."},
+		"not a connection": {"[]", "x", http.StatusBadRequest, "Payload validation error: 'String does not match pattern ^con_[A-Za-z0-9]{16}$' on property connection_id."},
+		"unknown":          {"[]", "con_AAAAAAAAAAAAAAAA", http.StatusBadRequest, "The connection does not exist."},
+		"not a database":   {"[]", social, http.StatusBadRequest, "Connection must be a database connection."},
+		"a large file":     {strings.Repeat("x", maxImport+1), con, http.StatusRequestEntityTooLarge, "Payload content length greater than maximum allowed: 512000."},
+		"a huge file":      {strings.Repeat("x", maxBody+1), con, http.StatusRequestEntityTooLarge, "Payload content length greater than maximum allowed: 512000."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var body bytes.Buffer
+			form := multipart.NewWriter(&body)
+			if c.users != "" {
+				file, err := form.CreateFormFile("users", "users.json")
+				require.NoError(t, err)
+				_, err = io.WriteString(file, c.users)
+				require.NoError(t, err)
+			}
+			if c.connection != "" {
+				require.NoError(t, form.WriteField("connection_id", c.connection))
+			}
+			require.NoError(t, form.Close())
+			w := h.do("POST", "/api/v2/jobs/users-imports", body.String(), map[string]string{"Authorization": "Bearer " + h.token, "Content-Type": form.FormDataContentType()})
+			require.Equal(t, c.status, w.Code, w.Body.String())
+			require.Equal(t, c.message, decodeObject(t, w.Body.Bytes())["message"])
+		})
+	}
 }
 
 // waitForJob reads the job after each change to a job until it is done.

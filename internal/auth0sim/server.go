@@ -22,6 +22,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -50,8 +51,8 @@ type Config struct {
 	// API scope; it is created if absent. Both default to random ones.
 	ClientID     string
 	ClientSecret secret.Value
-	// Plan is free, essentials, enterprise or private: rate limits, entity
-	// limits, features. Defaults to private, which limits nothing.
+	// Plan is the subscription that is stood in for: rate limits, entity limits,
+	// features. Defaults to unlimited.
 	Plan string
 	// Latency is added to every call of the tenant's APIs. Defaults to none.
 	Latency Latency
@@ -121,11 +122,11 @@ func New(cfg Config) (*Server, error) {
 		cfg.Backoff = []time.Duration{time.Second, 2 * time.Second, 4 * time.Second}
 	}
 	if cfg.Plan == "" {
-		cfg.Plan = "private"
+		cfg.Plan = "unlimited"
 	}
 	p, known := plans()[cfg.Plan]
 	if !known {
-		return nil, fmt.Errorf("unknown plan %q: want free, essentials, enterprise or private", cfg.Plan)
+		return nil, fmt.Errorf("unknown plan %q: want one of %s", cfg.Plan, planNames())
 	}
 	store, err := state.Open(state.Config{Path: cfg.Path, Now: cfg.Now, Rand: cfg.Rand})
 	if err != nil {
@@ -168,6 +169,9 @@ func (s *Server) build(p *plan) error {
 		name = "tenon"
 	}
 	if s.first, err = s.addTenant(context.Background(), name, s.cfg.Domain, p); err != nil {
+		return err
+	}
+	if err := s.recallTenants(context.Background()); err != nil {
 		return err
 	}
 	auth, err := authapi.New(authapi.Config{
@@ -229,6 +233,42 @@ func (s *Server) addTenant(ctx context.Context, name, domain string, p *plan) (*
 	s.tenants[name] = t
 	s.hosts[hostOnly(domain)] = t
 	return t, nil
+}
+
+// registry is the state tenant that remembers the others; no tenant of Auth0's
+// can be called that.
+const registry = "_sim"
+
+var tenantName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+
+// rememberTenant makes a tenant known after a restart.
+func (s *Server) rememberTenant(ctx context.Context, t *tenant) error {
+	return s.store.Tenant(registry).Update(ctx, func(tx *state.Tx) error {
+		return tx.Put("tenants", t.name, doc{"name": t.name, "domain": t.domain, "plan": t.plan.name})
+	})
+}
+
+// recallTenants makes the tenants known that were added before a restart.
+func (s *Server) recallTenants(ctx context.Context) error {
+	var known []doc
+	err := s.store.Tenant(registry).View(ctx, func(tx *state.Tx) error {
+		var err error
+		known, _, err = tx.List("tenants", state.ListOptions{})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, d := range known {
+		p := plans()[str(d, "plan")]
+		if p == nil {
+			p = s.first.plan
+		}
+		if _, err := s.addTenant(ctx, str(d, "name"), str(d, "domain"), p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *Server) tenantOf(r *http.Request) *tenant {
@@ -332,8 +372,12 @@ func (s *Server) serveTenant(w http.ResponseWriter, r *http.Request, t *tenant) 
 		s.serveManagement(w, r, t, strings.TrimPrefix(path, "/api/v2"))
 		return
 	}
+	if r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, exportPath) {
+		s.serveExport(w, r, t)
+		return
+	}
 	if !t.plan.unlimited() {
-		v := t.limits.takeAuth(r.Method, r.URL.Path, "")
+		v := t.limits.takeAuth(r.Method, r.URL.Path, subjectOf(r))
 		v.write(w.Header())
 		if !v.allowed {
 			refuse(http.StatusTooManyRequests, "too_many_requests", "Too many requests. Check the X-RateLimit-Limit, X-RateLimit-Remaining and X-RateLimit-Reset headers.").write(w)

@@ -99,7 +99,7 @@ func authClient(tx *state.Tx, p params) (Doc, error) {
 	if id == "" {
 		return nil, pageErr(http.StatusBadRequest, "invalid_request", "Missing required parameter: client_id")
 	}
-	client, ok, err := tx.Get("clients", id)
+	client, ok, err := findClient(tx, id)
 	if err != nil {
 		return nil, err
 	}

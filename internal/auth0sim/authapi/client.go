@@ -75,6 +75,26 @@ func (c *call) clientCredentials(p params) (credentials, error) {
 	return cr, nil
 }
 
+// findClient looks a client up by its id, or by the URL of the metadata document
+// that it was registered from.
+func findClient(tx *state.Tx, id string) (Doc, bool, error) {
+	client, ok, err := tx.Get("clients", id)
+	if err != nil || ok || !strings.HasPrefix(id, "https://") {
+		return client, ok, err
+	}
+	client, ok, err = tx.FindOne("clients", "external_client_id", id)
+	return client, ok && str(client, "external_metadata_type") == "cimd", err
+}
+
+// knownAs is the client id that the client's tokens name: a client that
+// describes itself in a document goes by the document's URL.
+func knownAs(client Doc) string {
+	if str(client, "external_metadata_type") == "cimd" {
+		return str(client, "external_client_id")
+	}
+	return str(client, "client_id")
+}
+
 // authenticate returns the client that the request comes from. Public clients
 // pass by naming themselves, unless required is set.
 func (c *call) authenticate(p params, required bool) (Doc, error) {
@@ -86,7 +106,7 @@ func (c *call) authenticate(p params, required bool) (Doc, error) {
 	var keys []jwk.Key
 	err = c.view(func(tx *state.Tx) error {
 		var ok bool
-		if client, ok, err = tx.Get("clients", cr.id); err != nil {
+		if client, ok, err = findClient(tx, cr.id); err != nil {
 			return err
 		}
 		if !ok {
@@ -128,7 +148,7 @@ func (c *call) identify(p params) (client Doc, err error) {
 	}
 	err = c.view(func(tx *state.Tx) error {
 		var ok bool
-		client, ok, err = tx.Get("clients", cr.id)
+		client, ok, err = findClient(tx, cr.id)
 		return errors.Join(err, unless(ok || err != nil, errUnauthorized()))
 	})
 	return client, err
@@ -196,7 +216,7 @@ func publicKey(text string) (jwk.Key, error) {
 // checkAssertion verifies a client's signed statement (RFC 7523, 3), and that
 // it was not seen before: a copied one must not open the door again.
 func (c *call) checkAssertion(client Doc, keys []jwk.Key, assertion string) error {
-	id := str(client, "client_id")
+	id := knownAs(client)
 	var token jwt.Token
 	for _, key := range keys {
 		alg, ok := key.Algorithm()

@@ -17,7 +17,7 @@ func allowedLogout(tx *state.Tx, clientID string) ([]string, error) {
 		settings, err := singleton(tx, "tenants/settings")
 		return texts(settings, "allowed_logout_urls"), err
 	}
-	client, ok, err := tx.Get("clients", clientID)
+	client, ok, err := findClient(tx, clientID)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ func (c *call) endAndLog(tx *state.Tx, clientID string) error {
 	}
 	in := &party{user: user}
 	if clientID != "" {
-		if in.client, _, err = tx.Get("clients", clientID); err != nil {
+		if in.client, _, err = findClient(tx, clientID); err != nil {
 			return err
 		}
 	}
@@ -185,7 +185,7 @@ func (c *call) readHint(tx *state.Tx, hint, clientID string) (client, sid string
 		if len(aud) != 1 {
 			return "", "", bad
 		}
-		d, ok, err := tx.Get("clients", aud[0])
+		d, ok, err := findClient(tx, aud[0])
 		if err != nil {
 			return "", "", err
 		}

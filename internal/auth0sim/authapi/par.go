@@ -88,7 +88,14 @@ func (c *call) pushedRequest(tx *state.Tx, uri, clientID string) (params, error)
 	if err != nil {
 		return nil, err
 	}
-	if !ok || expired(d, c.now) || clientID != str(d, "client_id") {
+	if !ok || expired(d, c.now) {
+		return nil, bad
+	}
+	client, known, err := findClient(tx, clientID)
+	if err != nil {
+		return nil, err
+	}
+	if !known || str(client, "client_id") != str(d, "client_id") {
 		return nil, bad
 	}
 	return params(sub(d, "params")), nil

@@ -60,7 +60,7 @@ func (c *call) accessToken(tx *state.Tx, i *issue) (token string, life time.Dura
 		token, err = c.opaqueToken(tx, i, life)
 		return token, life, err
 	}
-	clientID := str(i.client, "client_id")
+	clientID := knownAs(i.client)
 	claims := map[string]any{}
 	if i.result != nil {
 		maps.Copy(claims, i.result.AccessToken)
@@ -146,7 +146,7 @@ func (c *call) idToken(tx *state.Tx, i *issue) (string, error) {
 	claims := profileClaims(i.user, i.scope())
 	maps.Copy(claims, i.idClaims())
 	life := time.Duration(number(sub(i.client, "jwt_configuration"), "lifetime_in_seconds", 36000)) * time.Second
-	claims["iss"], claims["sub"], claims["aud"] = c.issuer(), i.subject(), str(i.client, "client_id")
+	claims["iss"], claims["sub"], claims["aud"] = c.issuer(), i.subject(), knownAs(i.client)
 	claims["iat"], claims["exp"] = c.now.Unix(), c.now.Add(life).Unix()
 	if i.session != "" {
 		claims["sid"] = i.session

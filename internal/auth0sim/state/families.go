@@ -95,7 +95,7 @@ var families = map[string][]Index{
 	"event-streams":                   {field("name")},
 	"deliveries":                      {field("event_stream_id"), withStatus("pending"), withStatus("failed")},
 	"log-streams":                     {field("name")},
-	"custom-domains":                  {field("domain")},
+	"custom-domains":                  {lowerField("domain")},
 	"sessions":                        {field("user_id")},
 	"refresh-tokens":                  {field("user_id"), field("session_id"), field("client_id"), field("family")},
 	"grants":                          {field("user_id"), field("clientID")},
@@ -111,7 +111,12 @@ var families = map[string][]Index{
 	"token-exchange-profiles":         {field("name")},
 	"groups/members":                  {field("group_id"), field("user_id")},
 	"groups/roles":                    {field("group_id"), field("role_id")},
-	"organizations/groups":            {field("organization_id"), field("group_id")},
+	"groups":                          {field("connection_id")},
+	"organizations/group-roles":       {field("organization_id"), field("group_id"), field("role_id"), {"group", func(d Doc) []string { return []string{Key(str(d, "organization_id"), str(d, "group_id"))} }}},
+	"experimentation/experiments":     {field("name")},
+	"experimentation/segments":        {field("name")},
+	"experimentation/feature-flags":   {field("name")},
+	"experimentation/feature-flags/variations": {field("feature_flag_id")},
 }
 
 func field(name string) Index {

@@ -184,8 +184,12 @@ func rebuildIndexes(c *conn) error {
 	return c.exec("INSERT INTO meta(key, value) VALUES('indexes', ?) ON CONFLICT(key) DO UPDATE SET value=excluded.value", want)
 }
 
+// indexRevision is raised when an index of the same name begins to hold other
+// values than before.
+const indexRevision = 2
+
 func fingerprint() string {
-	names := make([]string, 0, len(families))
+	names := []string{fmt.Sprint("revision ", indexRevision)}
 	for f, list := range families {
 		for n, index := range list {
 			names = append(names, fmt.Sprintf("%s/%d/%s", f, n, index.Name))
