@@ -11,13 +11,35 @@ import (
 	"unicode/utf8"
 )
 
-// problems collects what is wrong with a spec. Its methods take the path of a
-// field and check one rule; absent values are never a problem unless the
-// method says so.
-type problems []Problem
+// problems collects what is wrong with a spec, and what is odd. Its methods take
+// the path of a field and check one rule; absent values are never a problem
+// unless the method says so.
+type problems struct {
+	errors   []Problem
+	warnings []Problem
+	// lenient is set for the kinds that other tools have too: what those accept is
+	// no error here, so that a manifest which works elsewhere loads.
+	lenient bool
+}
 
+// add reports what cannot be.
 func (p *problems) add(path, format string, args ...any) {
-	*p = append(*p, Problem{Path: path, Message: fmt.Sprintf(format, args...)})
+	p.errors = append(p.errors, Problem{Path: path, Message: fmt.Sprintf(format, args...)})
+}
+
+// warn reports what a person should look at, and what Auth0 may refuse although
+// the manifest can be loaded.
+func (p *problems) warn(path, format string, args ...any) {
+	p.warnings = append(p.warnings, Problem{Path: path, Message: fmt.Sprintf(format, args...)})
+}
+
+// limit reports what breaks a limit of Auth0's: an error, or a warning if lenient.
+func (p *problems) limit(path, format string, args ...any) {
+	if p.lenient {
+		p.warn(path, format, args...)
+		return
+	}
+	p.add(path, format, args...)
 }
 
 // required reports an empty string.
@@ -29,16 +51,21 @@ func (p *problems) required(path, value string) bool {
 	return true
 }
 
-// oneOf reports a value that is not among the allowed.
-func (p *problems) oneOf(path, value string, allowed ...string) {
-	if !slices.Contains(allowed, value) {
-		p.add(path, "is %q, must be one of %s", value, strings.Join(allowed, ", "))
+// belongs reports a block that the setting asks for and that is missing, or that
+// has no meaning with the setting.
+func (p *problems) belongs(path string, given, wanted bool, setting string) {
+	switch {
+	case wanted && !given:
+		p.warn(path, "is missing, and %s needs it: expect Auth0 to refuse this", setting)
+	case given && !wanted:
+		p.warn(path, "has no meaning with %s", setting)
 	}
 }
 
-func (p *problems) oneOfPtr(path string, value *string, allowed ...string) {
-	if value != nil {
-		p.oneOf(path, *value, allowed...)
+// oneOf reports a value that is not among the allowed.
+func (p *problems) oneOf(path, value string, allowed ...string) {
+	if !slices.Contains(allowed, value) {
+		p.add(path, "is %q, must be one of %s", value, strings.Join(slices.DeleteFunc(slices.Clone(allowed), func(s string) bool { return s == "" }), ", "))
 	}
 }
 
@@ -48,7 +75,7 @@ func (p *problems) each(path string, values []string, check func(path, value str
 	for i, v := range values {
 		at := fmt.Sprintf("%s[%d]", path, i)
 		if first, dup := seen[v]; dup {
-			p.add(at, "repeats %s[%d]", path, first)
+			p.limit(at, "repeats %s[%d]", path, first)
 			continue
 		}
 		seen[v] = i
@@ -58,15 +85,10 @@ func (p *problems) each(path string, values []string, check func(path, value str
 	}
 }
 
-// eachOf reports repeated items and items that are not among the allowed.
-func (p *problems) eachOf(path string, values []string, allowed ...string) {
-	p.each(path, values, func(at, v string) { p.oneOf(at, v, allowed...) })
-}
-
 // notEmpty is an item check for each.
 func (p *problems) notEmpty(path, value string) {
 	if value == "" {
-		p.add(path, "must not be empty")
+		p.limit(path, "must not be empty")
 	}
 }
 
@@ -74,31 +96,17 @@ func (p *problems) notEmpty(path, value string) {
 func (p *problems) length(path, value string, min, max int) {
 	switch n := utf8.RuneCountInString(value); {
 	case n < min && n == 0:
-		p.add(path, "must not be empty")
+		p.limit(path, "must not be empty")
 	case n < min:
-		p.add(path, "has %d characters, at least %d are needed", n, min)
+		p.limit(path, "has %d characters, at least %d are needed", n, min)
 	case n > max:
-		p.add(path, "has %d characters, at most %d are allowed", n, max)
+		p.limit(path, "has %d characters, at most %d are allowed", n, max)
 	}
 }
 
 func (p *problems) lengthPtr(path string, value *string, min, max int) {
 	if value != nil {
 		p.length(path, *value, min, max)
-	}
-}
-
-// between reports a number outside of [min, max].
-func between[N int | float64](p *problems, path string, value *N, min, max N) {
-	if value != nil && (*value < min || *value > max) {
-		p.add(path, "is %v, must be between %v and %v", *value, min, max)
-	}
-}
-
-// atLeast reports a number below min.
-func atLeast[N int | float64](p *problems, path string, value *N, min N) {
-	if value != nil && *value < min {
-		p.add(path, "is %v, must be at least %v", *value, min)
 	}
 }
 
@@ -113,7 +121,7 @@ func (p *problems) email(path, value string) {
 // httpsURL reports a text that is not an absolute https URL.
 func (p *problems) httpsURL(path, value string) {
 	if u, err := url.Parse(value); err != nil || u.Scheme != "https" || u.Host == "" {
-		p.add(path, "must be an absolute https URL")
+		p.limit(path, "must be an absolute https URL")
 	}
 }
 
@@ -131,55 +139,59 @@ func (p *problems) absoluteURLOrEmpty(path string, value *string) {
 		return
 	}
 	if u, err := url.Parse(*value); err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
-		p.add(path, "must be an absolute URL")
+		p.limit(path, "must be an absolute URL")
 	}
 }
 
+// scripts are schemes that run code or embed a document in the browser. As a
+// place to send an authorization code to they are an attack and nothing else.
+var scripts = []string{"javascript", "data", "vbscript"}
+
 // redirectURL reports a text that is not an absolute URI without fragment. With
-// web set it holds the stricter rule for an application that runs on a server:
-// https only (http on loopback, for development), and no wildcard, since
-// whoever takes over one sub-domain could then collect authorization codes.
+// web set it warns of what an application that runs on a server should not have:
+// http elsewhere than on loopback, and wildcards, since whoever takes over one
+// sub-domain could then collect authorization codes.
 func (p *problems) redirectURL(path, value string, web bool) {
 	u, err := url.Parse(strings.ReplaceAll(value, "*", "wildcard"))
 	switch {
-	case err != nil || u.Scheme == "" || (u.Host == "" && u.Path == "" && u.Opaque == ""):
-		p.add(path, "must be an absolute URL")
-		return
-	case (u.Scheme == "http" || u.Scheme == "https") && u.Host == "":
-		p.add(path, "has no host")
-		return
-	case strings.Contains(value, "#"):
-		p.add(path, "must not contain a fragment (RFC 6749 section 3.1.2)")
-	case strings.EqualFold(u.Scheme, "javascript") || strings.EqualFold(u.Scheme, "data") || strings.EqualFold(u.Scheme, "vbscript"):
+	case err == nil && slices.Contains(scripts, strings.ToLower(u.Scheme)):
 		p.add(path, "must not have the scheme %s", u.Scheme)
 		return
+	case err != nil || u.Scheme == "" || (u.Host == "" && u.Path == "" && u.Opaque == ""):
+		p.limit(path, "must be an absolute URL")
+		return
+	case (u.Scheme == "http" || u.Scheme == "https") && u.Host == "":
+		p.limit(path, "has no host")
+		return
+	case strings.Contains(value, "#"):
+		p.limit(path, "must not contain a fragment (RFC 6749 section 3.1.2)")
 	}
 	if !web {
 		return
 	}
 	if strings.Contains(value, "*") {
-		p.add(path, "must not contain a wildcard for an application of type regular_web")
+		p.limit(path, "must not contain a wildcard for an application of type regular_web")
 	}
 	switch u.Scheme {
 	case "https":
 	case "http":
 		if !loopback(u.Hostname()) {
-			p.add(path, "must be https: http is for loopback addresses only")
+			p.limit(path, "must be https: http is for loopback addresses only")
 		}
 	default:
-		p.add(path, "must be https for an application of type regular_web")
+		p.limit(path, "must be https for an application of type regular_web")
 	}
 }
 
 // originURL reports a text that is not scheme://host[:port].
 func (p *problems) originURL(path, value string, web bool) {
-	before := len(*p)
+	before := len(p.errors) + len(p.warnings)
 	p.redirectURL(path, value, web)
-	if len(*p) > before {
+	if len(p.errors)+len(p.warnings) > before {
 		return
 	}
 	if u, err := url.Parse(strings.ReplaceAll(value, "*", "wildcard")); err == nil && (strings.Trim(u.Path, "/") != "" || u.RawQuery != "") {
-		p.add(path, "must be an origin: scheme, host and port only")
+		p.limit(path, "must be an origin: scheme, host and port only")
 	}
 }
 
@@ -204,11 +216,11 @@ func (p *problems) address(path, value string) {
 // pairs reports metadata that Auth0 would refuse: too many keys, or too long.
 func (p *problems) pairs(path string, values map[string]string, maxPairs int) {
 	if len(values) > maxPairs {
-		p.add(path, "has %d keys, at most %d are allowed", len(values), maxPairs)
+		p.limit(path, "has %d keys, at most %d are allowed", len(values), maxPairs)
 	}
 	for _, key := range sortedKeys(values) {
 		if utf8.RuneCountInString(key) > 255 || utf8.RuneCountInString(values[key]) > 255 {
-			p.add(path+"."+key, "key and value may have at most 255 characters")
+			p.limit(path+"."+key, "key and value may have at most 255 characters")
 		}
 		if strings.HasPrefix(key, reservedPrefix) {
 			p.add(path+"."+key, "keys that begin with %q are Tenon's own", reservedPrefix)
@@ -221,11 +233,16 @@ func (p *problems) pairs(path string, values map[string]string, maxPairs int) {
 // delete, an object that it did not create.
 const reservedPrefix = "tenon"
 
-// refs checks a list of references or values.
-func (p *problems) refs(path string, values []StringOrRef) {
+// repeatedRefs reports references that repeat.
+func (p *problems) repeatedRefs(path string, values []StringOrRef) {
+	texts := make([]string, len(values))
 	for i, v := range values {
-		p.ref(fmt.Sprintf("%s[%d]", path, i), v)
+		texts[i] = "value " + v.Value
+		if f := v.ValueFrom; f != nil {
+			texts[i] = fmt.Sprintf("from %q %q %q", f.Kind, f.Name, f.FieldPath)
+		}
 	}
+	p.each(path, texts, nil)
 }
 
 // ref reports a reference without a name and a value that is empty.
@@ -252,6 +269,21 @@ func (p *problems) ref(path string, v StringOrRef) {
 }
 
 var secretRefPattern = regexp.MustCompile(`^[a-z][a-z0-9-]*:[^\s]+$`)
+
+func valueOf[T any](p *T) T {
+	if p == nil {
+		var zero T
+		return zero
+	}
+	return *p
+}
+
+func valueOr[T any](p *T, otherwise T) T {
+	if p == nil {
+		return otherwise
+	}
+	return *p
+}
 
 // secretRef reports a text that is not a reference to a secret store. The text
 // itself is never in the message: it may be the secret.

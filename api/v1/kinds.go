@@ -2,6 +2,7 @@ package v1
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -16,6 +17,10 @@ const (
 	KindRole           = "Auth0Role"
 	KindUser           = "Auth0User"
 	KindAction         = "Auth0Action"
+	KindEventStream    = "Auth0EventStream"
+	// KindWebApp and KindService stand for several objects each; Expand says which.
+	KindWebApp  = "WebApp"
+	KindService = "Service"
 )
 
 // specs makes an empty spec of each kind. It is a function and not a variable
@@ -30,17 +35,31 @@ func specs() map[string]func() Spec {
 		KindRole:           func() Spec { return new(Auth0RoleSpec) },
 		KindUser:           func() Spec { return new(Auth0UserSpec) },
 		KindAction:         func() Spec { return new(Auth0ActionSpec) },
+		KindEventStream:    func() Spec { return new(Auth0EventStreamSpec) },
+		KindWebApp:         func() Spec { return new(WebAppSpec) },
+		KindService:        func() Spec { return new(ServiceSpec) },
 	}
 }
 
 // Kinds lists the kinds in alphabetical order.
 func Kinds() []string {
-	kinds := make([]string, 0, 8)
+	kinds := make([]string, 0, 11)
 	for kind := range specs() {
 		kinds = append(kinds, kind)
 	}
 	sort.Strings(kinds)
 	return kinds
+}
+
+// Primitives lists the kinds that are one object in Auth0 each, in alphabetical
+// order: what engines know. The others are expanded into these.
+func Primitives() []string {
+	return slices.DeleteFunc(Kinds(), func(kind string) bool { return kind == KindWebApp || kind == KindService })
+}
+
+// sharedKinds are those that OpenMCF has too, by the same names and fields.
+func sharedKinds() []string {
+	return []string{KindAction, KindClient, KindConnection, KindEventStream, KindResourceServer, KindRole}
 }
 
 // NewSpec returns an empty spec of a kind, a pointer such as *Auth0ClientSpec.
@@ -52,7 +71,14 @@ func NewSpec(kind string) (Spec, error) {
 }
 
 // Validate reports every problem of a resource: its envelope's and its spec's.
-func (r Resource) Validate() []Problem {
+func (r Resource) Validate() []Problem { return r.inspect().errors }
+
+// Warnings reports what can be loaded and planned, and yet deserves a look: what
+// Auth0 may refuse, what has no effect, and what other tools accept although it
+// is not wise.
+func (r Resource) Warnings() []Problem { return r.inspect().warnings }
+
+func (r Resource) inspect() problems {
 	var p problems
 	if r.APIVersion != APIVersion {
 		p.add("apiVersion", "is %q, must be %q", r.APIVersion, APIVersion)
@@ -74,8 +100,11 @@ func (r Resource) Validate() []Problem {
 	case len(name) > 256:
 		p.add("metadata.name", "has %d bytes, at most 256 are allowed", len(name))
 	}
-	if named, ok := r.Spec.(interface{ validateName(string) []Problem }); ok && r.Metadata.Name != "" {
-		p = append(p, named.validateName(r.Metadata.Name)...)
+	r.Metadata.check(&p)
+	if named, ok := r.Spec.(interface{ checkName(*problems, string) }); ok && r.Metadata.Name != "" {
+		named.checkName(&p, r.Metadata.Name)
 	}
-	return append(p, r.Spec.Validate()...)
+	spec := inspect(r.Spec)
+	p.errors, p.warnings = append(p.errors, spec.errors...), append(p.warnings, spec.warnings...)
+	return p
 }

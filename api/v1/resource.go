@@ -1,12 +1,16 @@
 // Package v1 is Tenon's resource language: a Go type for the spec of each kind,
-// with its defaults, checks and references.
+// with its defaults, checks and references, and the reading of manifests.
 //
-// A Resource is one manifest: kind, metadata, spec and nothing else. Presence
-// matters: a field that the manifest leaves out is left alone in Auth0, an
-// explicit false or 0 is sent; optional fields are therefore pointers or nil
-// slices. Secrets are never values here, only references (secret.Ref in text
-// form). What a resource becomes in Auth0 is the engines' business
-// (internal/engine); this package imports nothing of ours.
+//	YAML, JSON ─► Load ─► []Resource, in canonical form ─► Expand ─► one resource for each object
+//
+// A Resource is one manifest: kind, metadata, spec and nothing else. The Go types
+// are the only description of the language: Load, Validate, Schema and Explain
+// follow their fields, tags and comments. What must always hold: a field that the
+// manifest leaves out is left alone in Auth0, an explicit false or 0 is sent, and
+// optional fields are therefore pointers or nil slices; a secret is never a value
+// here, only a reference (secret.Ref in text form). What a resource becomes in
+// Auth0 is the engines' business (internal/engine), where literal secrets go is
+// that of whoever called Load; this package imports nothing of ours.
 package v1
 
 import (
@@ -25,14 +29,6 @@ type Resource struct {
 	// Spec has the dynamic type that belongs to Kind, a pointer such as
 	// *Auth0ClientSpec.
 	Spec Spec `json:"spec"`
-}
-
-// Metadata names a resource.
-type Metadata struct {
-	// Name is unique among the resources of its kind in a stack, and for most
-	// kinds the name of the Auth0 object.
-	Name   string            `json:"name"`
-	Labels map[string]string `json:"labels,omitempty"`
 }
 
 // Spec is the desired state of one kind.

@@ -8,33 +8,36 @@ import (
 // Auth0ResourceServerSpec is an API.
 //
 // Field names are those that manifests of the OpenMCF kind of the same name use.
-// Outputs: id, identifier, name, signing_alg.
 type Auth0ResourceServerSpec struct {
 	// Identifier is the audience of the API's tokens. It cannot be changed.
-	Identifier string `json:"identifier"`
-	// Name defaults to metadata.name.
-	Name *string `json:"name,omitzero"`
-	// SigningAlg is RS256, RS512, PS256 or HS256.
-	SigningAlg                         *string `json:"signing_alg,omitzero"`
-	AllowOfflineAccess                 *bool   `json:"allow_offline_access,omitzero"`
-	SkipConsentForVerifiableFirstParty *bool   `json:"skip_consent_for_verifiable_first_party_clients,omitzero"`
-	// TokenLifetime and TokenLifetimeForWeb are in seconds, up to 2592000.
-	TokenLifetime       *int `json:"token_lifetime,omitzero"`
-	TokenLifetimeForWeb *int `json:"token_lifetime_for_web,omitzero"`
+	Identifier string `json:"identifier" tenon:"required;immutable"`
+	// Name is what Auth0 shows. It must not contain < or >.
+	Name *string `json:"name,omitzero" tenon:"default=metadata.name"`
+	// SigningAlg is how access tokens are signed.
+	SigningAlg *string `json:"signing_alg,omitzero" tenon:"enum=RS256|RS512|PS256|HS256|"`
+	// AllowOfflineAccess lets clients ask for refresh tokens.
+	AllowOfflineAccess *bool `json:"allow_offline_access,omitzero"`
+	// SkipConsentForVerifiableFirstParty spares the users of your own applications
+	// the consent page.
+	SkipConsentForVerifiableFirstParty *bool `json:"skip_consent_for_verifiable_first_party_clients,omitzero"`
+	// TokenLifetime of access tokens, in seconds.
+	TokenLifetime *int `json:"token_lifetime,omitzero" tenon:"min=0;max=2592000"`
+	// TokenLifetimeForWeb is that of tokens obtained by implicit or hybrid flows, in
+	// seconds. It must not be above TokenLifetime.
+	TokenLifetimeForWeb *int `json:"token_lifetime_for_web,omitzero" tenon:"min=0;max=2592000"`
 	// EnforcePolicies switches RBAC on: tokens carry only what roles and
 	// permissions grant.
 	EnforcePolicies *bool `json:"enforce_policies,omitzero"`
-	// TokenDialect is access_token, access_token_authz, rfc9068_profile or
-	// rfc9068_profile_authz; those with authz put permissions into the token.
-	TokenDialect *string `json:"token_dialect,omitzero"`
+	// TokenDialect is the form of access tokens; those with authz carry permissions.
+	TokenDialect *string `json:"token_dialect,omitzero" tenon:"enum=access_token|access_token_authz|rfc9068_profile|rfc9068_profile_authz|"`
 	// Scopes is complete: scopes that it does not list are removed.
 	Scopes []Scope `json:"scopes,omitzero"`
 }
 
 // Scope is one permission of an API.
 type Scope struct {
-	// Name has at most 280 characters.
-	Name string `json:"name"`
+	// Name has at most 280 characters, without white space.
+	Name string `json:"name" tenon:"required"`
 	// Description has at most 500 characters.
 	Description string `json:"description,omitempty"`
 }
@@ -46,34 +49,42 @@ func (*Auth0ResourceServerSpec) Kind() string { return KindResourceServer }
 func (*Auth0ResourceServerSpec) References() []Reference { return nil }
 
 // Validate implements Spec.
-func (s *Auth0ResourceServerSpec) Validate() []Problem {
-	var p problems
-	if p.required("spec.identifier", s.Identifier) {
-		p.length("spec.identifier", s.Identifier, 1, 600)
+func (s *Auth0ResourceServerSpec) Validate() []Problem { return validate(s) }
+
+func (s *Auth0ResourceServerSpec) check(p *problems) { s.checkAt(p, "spec") }
+
+// checkAt checks an API that is written at path.
+func (s *Auth0ResourceServerSpec) checkAt(p *problems, path string) {
+	if s.Identifier != "" {
+		p.length(path+".identifier", s.Identifier, 1, 600)
 	}
 	if s.Name != nil {
-		p.length("spec.name", *s.Name, 1, 200)
+		p.length(path+".name", *s.Name, 1, 200)
 		if strings.ContainsAny(*s.Name, "<>") {
-			p.add("spec.name", "must not contain < or >")
+			p.limit(path+".name", "must not contain < or >")
 		}
 	}
-	p.oneOfPtr("spec.signing_alg", s.SigningAlg, "RS256", "HS256", "RS512", "PS256", "")
-	between(&p, "spec.token_lifetime", s.TokenLifetime, 0, 2_592_000)
-	between(&p, "spec.token_lifetime_for_web", s.TokenLifetimeForWeb, 0, 2_592_000)
-	p.oneOfPtr("spec.token_dialect", s.TokenDialect, "access_token", "access_token_authz", "rfc9068_profile", "rfc9068_profile_authz", "")
+	if t, w := s.TokenLifetime, s.TokenLifetimeForWeb; t != nil && w != nil && *t > 0 && *w > *t {
+		p.warn(path+".token_lifetime_for_web", "is %d, which is above token_lifetime, %d: expect Auth0 to refuse this", *w, *t)
+	}
+	if valueOf(s.EnforcePolicies) && s.TokenDialect != nil && !strings.HasSuffix(*s.TokenDialect, "_authz") {
+		p.warn(path+".token_dialect", "is %q: permissions are enforced, and tokens of this dialect do not carry them", *s.TokenDialect)
+	}
 	if len(s.Scopes) > 1000 {
-		p.add("spec.scopes", "has %d items, at most 1000 are allowed", len(s.Scopes))
+		p.limit(path+".scopes", "has %d items, Auth0 allows 1000", len(s.Scopes))
 	}
 	names := make([]string, len(s.Scopes))
 	for i, scope := range s.Scopes {
 		names[i] = scope.Name
-		p.length(fmt.Sprintf("spec.scopes[%d].description", i), scope.Description, 0, 500)
+		p.length(fmt.Sprintf("%s.scopes[%d].description", path, i), scope.Description, 0, 500)
 	}
-	p.each("spec.scopes", names, func(at, v string) {
+	p.each(path+".scopes", names, func(at, v string) {
+		if v == "" {
+			return
+		}
 		p.length(at+".name", v, 1, 280)
 		if strings.ContainsAny(v, " \t\n") {
-			p.add(at+".name", "must not contain white space")
+			p.limit(at+".name", "must not contain white space")
 		}
 	})
-	return p
 }

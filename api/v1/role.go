@@ -5,10 +5,10 @@ import "fmt"
 // Auth0RoleSpec is a role and its permissions.
 //
 // Field names are those that manifests of the OpenMCF kind of the same name use.
-// Outputs: id, name, description.
 type Auth0RoleSpec struct {
-	// Name defaults to metadata.name. It is unique in the tenant.
-	Name        *string `json:"name,omitzero"`
+	// Name is unique in the tenant.
+	Name *string `json:"name,omitzero" tenon:"default=metadata.name"`
+	// Description says what the role is for.
 	Description *string `json:"description,omitzero"`
 	// Permissions is complete: permissions that it does not list are taken away.
 	Permissions []Permission `json:"permissions,omitzero"`
@@ -16,8 +16,10 @@ type Auth0RoleSpec struct {
 
 // Permission is one scope of one API.
 type Permission struct {
-	Name                     string `json:"name"`
-	ResourceServerIdentifier string `json:"resource_server_identifier"`
+	// Name of the scope.
+	Name string `json:"name" tenon:"required"`
+	// ResourceServerIdentifier is the identifier of the API.
+	ResourceServerIdentifier string `json:"resource_server_identifier" tenon:"required"`
 }
 
 // Kind implements Spec.
@@ -28,22 +30,19 @@ func (*Auth0RoleSpec) Kind() string { return KindRole }
 func (*Auth0RoleSpec) References() []Reference { return nil }
 
 // Validate implements Spec.
-func (s *Auth0RoleSpec) Validate() []Problem {
-	var p problems
+func (s *Auth0RoleSpec) Validate() []Problem { return validate(s) }
+
+func (s *Auth0RoleSpec) check(p *problems) {
 	p.lengthPtr("spec.name", s.Name, 1, 256)
 	if len(s.Permissions) > 1000 {
-		p.add("spec.permissions", "has %d items, at most 1000 are allowed", len(s.Permissions))
+		p.warn("spec.permissions", "has %d items, Auth0 allows 1000", len(s.Permissions))
 	}
 	seen := map[Permission]int{}
 	for i, perm := range s.Permissions {
-		at := fmt.Sprintf("spec.permissions[%d]", i)
-		p.required(at+".name", perm.Name)
-		p.required(at+".resource_server_identifier", perm.ResourceServerIdentifier)
 		if first, dup := seen[perm]; dup {
-			p.add(at, "repeats spec.permissions[%d]", first)
+			p.warn(fmt.Sprintf("spec.permissions[%d]", i), "repeats spec.permissions[%d]", first)
 			continue
 		}
 		seen[perm] = i
 	}
-	return p
 }

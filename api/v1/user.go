@@ -7,30 +7,37 @@ import (
 // Auth0UserSpec is one user of a database connection. There is no password
 // field: a user is created with a random password that nobody sees, and sets
 // their own through a ticket.
-//
-// Outputs: id, user_id, email.
 type Auth0UserSpec struct {
 	// Connection is the name of the connection that holds the user.
-	Connection string `json:"connection"`
+	Connection string `json:"connection" tenon:"required;immutable"`
 	// Email identifies the user within the connection. Auth0 stores it in lower
 	// case.
-	Email      string  `json:"email"`
-	Username   *string `json:"username,omitzero"`
-	Name       *string `json:"name,omitzero"`
-	GivenName  *string `json:"given_name,omitzero"`
-	FamilyName *string `json:"family_name,omitzero"`
-	Nickname   *string `json:"nickname,omitzero"`
-	Picture    *string `json:"picture,omitzero"`
-	Blocked    *bool   `json:"blocked,omitzero"`
+	Email string `json:"email" tenon:"required;immutable"`
+	// Username is for connections whose users have one.
+	Username *string `json:"username,omitzero" tenon:"minLength=1;maxLength=128"`
+	// Name is the full name.
+	Name *string `json:"name,omitzero" tenon:"minLength=1;maxLength=300"`
+	// GivenName is the first name.
+	GivenName *string `json:"given_name,omitzero" tenon:"minLength=1;maxLength=150"`
+	// FamilyName is the last name.
+	FamilyName *string `json:"family_name,omitzero" tenon:"minLength=1;maxLength=150"`
+	// Nickname is what the user is called.
+	Nickname *string `json:"nickname,omitzero" tenon:"minLength=1;maxLength=300"`
+	// Picture is the URL of a portrait.
+	Picture *string `json:"picture,omitzero"`
+	// Blocked keeps the user from logging in.
+	Blocked *bool `json:"blocked,omitzero"`
 	// EmailVerified is usually left to the verification ticket.
 	EmailVerified *bool `json:"email_verified,omitzero"`
-	// UserMetadata and AppMetadata are merged on the first level: keys that are not
-	// listed are left alone.
+	// UserMetadata is what the user may change. It is merged on the first level: keys
+	// that are not listed are left alone.
 	UserMetadata map[string]any `json:"user_metadata,omitzero"`
-	AppMetadata  map[string]any `json:"app_metadata,omitzero"`
+	// AppMetadata is what the user may not change. It is merged on the first level:
+	// keys that are not listed are left alone.
+	AppMetadata map[string]any `json:"app_metadata,omitzero"`
 	// Roles is complete: roles that it does not list are taken away. Each is a role's
 	// id or name, or a reference that defaults to Auth0Role and its output id.
-	Roles []StringOrRef `json:"roles,omitzero"`
+	Roles []StringOrRef `json:"roles,omitzero" tenon:"maxItems=50;ref=Auth0Role.id"`
 }
 
 // Kind implements Spec.
@@ -43,28 +50,19 @@ func (s *Auth0UserSpec) References() []Reference {
 }
 
 // Validate implements Spec.
-func (s *Auth0UserSpec) Validate() []Problem {
-	var p problems
-	if p.required("spec.connection", s.Connection) {
+func (s *Auth0UserSpec) Validate() []Problem { return validate(s) }
+
+func (s *Auth0UserSpec) check(p *problems) {
+	if s.Connection != "" {
 		p.connectionName("spec.connection", s.Connection)
 	}
-	if p.required("spec.email", s.Email) {
+	if s.Email != "" {
 		p.email("spec.email", s.Email)
 	}
-	p.lengthPtr("spec.username", s.Username, 1, 128)
-	p.lengthPtr("spec.name", s.Name, 1, 300)
-	p.lengthPtr("spec.nickname", s.Nickname, 1, 300)
-	p.lengthPtr("spec.given_name", s.GivenName, 1, 150)
-	p.lengthPtr("spec.family_name", s.FamilyName, 1, 150)
 	p.absoluteURLOrEmpty("spec.picture", s.Picture)
 	for _, key := range sortedKeys(s.AppMetadata) {
 		if strings.HasPrefix(key, reservedPrefix) {
 			p.add("spec.app_metadata."+key, "keys that begin with %q are Tenon's own", reservedPrefix)
 		}
 	}
-	if len(s.Roles) > 50 {
-		p.add("spec.roles", "has %d items, at most 50 are allowed", len(s.Roles))
-	}
-	p.refs("spec.roles", s.Roles)
-	return p
 }

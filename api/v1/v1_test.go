@@ -2,14 +2,10 @@ package v1_test
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"go.yaml.in/yaml/v3"
 
 	v1 "github.com/tenonhq/tenon/api/v1"
 )
@@ -19,7 +15,7 @@ func TestEveryKindHasASpec(t *testing.T) {
 		spec, err := v1.NewSpec(kind)
 		require.NoError(t, err)
 		require.Equal(t, kind, spec.Kind())
-		if kind != v1.KindRole { // a role is named by its metadata, and needs nothing else
+		if kind != v1.KindRole && kind != v1.KindTenant { // a role is named by its metadata, a tenant is the one at hand
 			require.NotEmpty(t, spec.Validate(), "an empty %s lacks what is required", kind)
 		}
 	}
@@ -85,21 +81,13 @@ func TestValidate(t *testing.T) {
 		"kind and spec disagree": {v1.Resource{APIVersion: v1.APIVersion, Kind: "Auth0User", Metadata: v1.Metadata{Name: "x"}, Spec: &v1.Auth0RoleSpec{}}, "kind"},
 		"no name":                {v1.New("", &v1.Auth0RoleSpec{}), "metadata.name"},
 		"slash in name":          {v1.New("a/b", &v1.Auth0RoleSpec{}), "metadata.name"},
-		"connection name":        {v1.New("my db", &v1.Auth0ConnectionSpec{Strategy: "auth0"}), "metadata.name"},
-		"client name":            {v1.New("<web>", &v1.Auth0ClientSpec{ApplicationType: "spa"}), "metadata.name"},
 		"application type":       {client(func(s *v1.Auth0ClientSpec) { s.ApplicationType = "invalid_app_type" }), "spec.application_type"},
 		"description":            {client(func(s *v1.Auth0ClientSpec) { s.Description = new(strings.Repeat("é", 141)) }), "spec.description"},
-		"http callback":          {client(func(s *v1.Auth0ClientSpec) { s.Callbacks = []string{"https://a.example", "http://a.example/cb"} }), "spec.callbacks[1]"},
-		"wildcard callback":      {client(func(s *v1.Auth0ClientSpec) { s.Callbacks = []string{"https://*.example.com/cb"} }), "spec.callbacks[0]"},
-		"fragment in callback":   {client(func(s *v1.Auth0ClientSpec) { s.Callbacks = []string{"https://a.example/#x"} }), "spec.callbacks[0]"},
 		"script callback": {client(func(s *v1.Auth0ClientSpec) {
 			s.ApplicationType = "native"
 			s.Callbacks = []string{"javascript:alert(1)"}
 		}), "spec.callbacks[0]"},
-		"relative callback": {client(func(s *v1.Auth0ClientSpec) { s.Callbacks = []string{"/cb"} }), "spec.callbacks[0]"},
-		"repeated callback": {client(func(s *v1.Auth0ClientSpec) { s.Callbacks = []string{"https://a.example", "https://a.example"} }), "spec.callbacks[1]"},
-		"origin with path":  {client(func(s *v1.Auth0ClientSpec) { s.WebOrigins = []string{"https://a.example/x"} }), "spec.web_origins[0]"},
-		"jwt alg":           {client(func(s *v1.Auth0ClientSpec) { s.JWTConfiguration = &v1.JWTConfiguration{Alg: new("ES256")} }), "spec.jwt_configuration.alg"},
+		"jwt alg": {client(func(s *v1.Auth0ClientSpec) { s.JWTConfiguration = &v1.JWTConfiguration{Alg: new("ES256")} }), "spec.jwt_configuration.alg"},
 		"jwt lifetime above": {client(func(s *v1.Auth0ClientSpec) {
 			s.JWTConfiguration = &v1.JWTConfiguration{LifetimeInSeconds: new(3000000)}
 		}), "spec.jwt_configuration.lifetime_in_seconds"},
@@ -124,7 +112,6 @@ func TestValidate(t *testing.T) {
 		"dialect":          {v1.New("api", &v1.Auth0ResourceServerSpec{Identifier: "x", TokenDialect: new("jwt_token")}), "spec.token_dialect"},
 		"web lifetime":     {v1.New("api", &v1.Auth0ResourceServerSpec{Identifier: "x", TokenLifetimeForWeb: new(3000000)}), "spec.token_lifetime_for_web"},
 		"scope name":       {v1.New("api", &v1.Auth0ResourceServerSpec{Identifier: "x", Scopes: []v1.Scope{{}}}), "spec.scopes[0].name"},
-		"repeated scope":   {v1.New("api", &v1.Auth0ResourceServerSpec{Identifier: "x", Scopes: []v1.Scope{{Name: "a"}, {Name: "a"}}}), "spec.scopes[1]"},
 		"empty grant":      {v1.New("g", &v1.Auth0ClientGrantSpec{Audience: v1.Value("x")}), "spec.client"},
 		"permission":       {v1.New("r", &v1.Auth0RoleSpec{Permissions: []v1.Permission{{Name: "a"}}}), "spec.permissions[0].resource_server_identifier"},
 		"email":            {v1.New("u", &v1.Auth0UserSpec{Connection: "db", Email: "Ada <ada@example.com>"}), "spec.email"},
@@ -156,6 +143,70 @@ func TestValidate(t *testing.T) {
 	}
 }
 
+// TestWarnings gives one spec for each rule that other tools do not have: it can
+// be loaded and planned, and the warning says where to look.
+func TestWarnings(t *testing.T) {
+	client := func(change func(*v1.Auth0ClientSpec)) v1.Resource {
+		s := &v1.Auth0ClientSpec{ApplicationType: "regular_web"}
+		change(s)
+		return v1.New("web", s)
+	}
+	connection := func(change func(*v1.Auth0ConnectionSpec)) v1.Resource {
+		s := &v1.Auth0ConnectionSpec{Strategy: "auth0"}
+		change(s)
+		return v1.New("db", s)
+	}
+	stream := func(change func(*v1.Auth0EventStreamSpec)) v1.Resource {
+		s := &v1.Auth0EventStreamSpec{DestinationType: "eventbridge", Subscriptions: []string{"user.created"},
+			EventBridgeConfiguration: &v1.EventBridgeConfiguration{AWSAccountID: "123456789012", AWSRegion: "eu-west-1"}}
+		change(s)
+		return v1.New("events", s)
+	}
+	for name, tc := range map[string]struct {
+		resource v1.Resource
+		path     string
+	}{
+		"connection name":                        {v1.New("my db", &v1.Auth0ConnectionSpec{Strategy: "auth0"}), "metadata.name"},
+		"client name":                            {v1.New("<web>", &v1.Auth0ClientSpec{ApplicationType: "spa"}), "metadata.name"},
+		"http callback":                          {client(func(s *v1.Auth0ClientSpec) { s.Callbacks = []string{"https://a.example", "http://a.example/cb"} }), "spec.callbacks[1]"},
+		"wildcard callback":                      {client(func(s *v1.Auth0ClientSpec) { s.Callbacks = []string{"https://*.example.com/cb"} }), "spec.callbacks[0]"},
+		"fragment in callback":                   {client(func(s *v1.Auth0ClientSpec) { s.Callbacks = []string{"https://a.example/#x"} }), "spec.callbacks[0]"},
+		"relative callback":                      {client(func(s *v1.Auth0ClientSpec) { s.Callbacks = []string{"/cb"} }), "spec.callbacks[0]"},
+		"repeated callback":                      {client(func(s *v1.Auth0ClientSpec) { s.Callbacks = []string{"https://a.example", "https://a.example"} }), "spec.callbacks[1]"},
+		"origin with path":                       {client(func(s *v1.Auth0ClientSpec) { s.WebOrigins = []string{"https://a.example/x"} }), "spec.web_origins[0]"},
+		"repeated scope":                         {v1.New("api", &v1.Auth0ResourceServerSpec{Identifier: "x", Scopes: []v1.Scope{{Name: "a"}, {Name: "a"}}}), "spec.scopes[1]"},
+		"organization behaviour without require": {client(func(s *v1.Auth0ClientSpec) { s.OrganizationRequireBehavior = new("pre_login_prompt") }), "spec.organization_require_behavior"},
+		"mobile of a web application":            {client(func(s *v1.Auth0ClientSpec) { s.Mobile = &v1.Mobile{} }), "spec.mobile"},
+		"sso on and off":                         {client(func(s *v1.Auth0ClientSpec) { s.SSO, s.SSODisabled = new(true), new(true) }), "spec.sso_disabled"},
+		"repeated grant": {client(func(s *v1.Auth0ClientSpec) {
+			s.APIGrants = []v1.APIGrant{{Audience: v1.Value("x")}, {Audience: v1.Value("x")}}
+		}), "spec.api_grants[1]"},
+		"metadata pairs": {client(func(s *v1.Auth0ClientSpec) {
+			s.ClientMetadata = map[string]string{"a": "", "b": "", "c": "", "d": "", "e": "", "f": "", "g": "", "h": "", "i": ""}
+		}), "spec.client_metadata"},
+		"web lifetime above":           {v1.New("api", &v1.Auth0ResourceServerSpec{Identifier: "x", TokenLifetime: new(60), TokenLifetimeForWeb: new(61)}), "spec.token_lifetime_for_web"},
+		"policies without permissions": {v1.New("api", &v1.Auth0ResourceServerSpec{Identifier: "x", EnforcePolicies: new(true), TokenDialect: new("access_token")}), "spec.token_dialect"},
+		"social without options":       {connection(func(s *v1.Auth0ConnectionSpec) { s.Strategy = "github" }), "spec.social_options"},
+		"SAML without options":         {connection(func(s *v1.Auth0ConnectionSpec) { s.Strategy = "samlp" }), "spec.saml_options"},
+		"options of another strategy": {connection(func(s *v1.Auth0ConnectionSpec) {
+			s.OIDCOptions = &v1.OIDCOptions{Issuer: "https://i.example", ClientID: "x"}
+		}), "spec.oidc_options"},
+		"unknown event":                         {stream(func(s *v1.Auth0EventStreamSpec) { s.Subscriptions[0] = "authentication.success" }), "spec.subscriptions[0]"},
+		"eventbridge without its configuration": {stream(func(s *v1.Auth0EventStreamSpec) { s.EventBridgeConfiguration = nil }), "spec.eventbridge_configuration"},
+		"both destinations": {stream(func(s *v1.Auth0EventStreamSpec) {
+			s.WebhookConfiguration = &v1.WebhookConfiguration{WebhookEndpoint: "https://x.example",
+				WebhookAuthorization: &v1.WebhookAuthorization{Method: "bearer", Token: new(v1.SecretRef("env:TOKEN"))}}
+		}), "spec.webhook_configuration"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Empty(t, tc.resource.Validate())
+			warnings := tc.resource.Warnings()
+			require.Len(t, warnings, 1, "%+v", warnings)
+			require.Equal(t, tc.path, warnings[0].Path)
+		})
+	}
+}
+
 func TestValidateReportsEverything(t *testing.T) {
 	r := v1.New("db", &v1.Auth0ConnectionSpec{Strategy: "nonsense", DatabaseOptions: &v1.DatabaseOptions{PasswordPolicy: new("x"), PasswordMinLength: new(0)}})
 	require.Len(t, r.Validate(), 3)
@@ -171,62 +222,4 @@ func TestAccepted(t *testing.T) {
 	} {
 		require.Empty(t, r.Validate(), name)
 	}
-}
-
-// TestPublishedManifests decodes the manifests that others have published for
-// the kinds that we share, and checks that nothing of them is lost.
-func TestPublishedManifests(t *testing.T) {
-	root, err := filepath.Abs("../../../shared/openmcf-manifests")
-	require.NoError(t, err)
-	for _, kind := range []string{v1.KindClient, v1.KindConnection, v1.KindResourceServer, v1.KindRole} {
-		dir := filepath.Join(root, strings.ToLower(kind))
-		files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
-		require.NoError(t, err)
-		if len(files) == 0 {
-			t.Skipf("the published manifests are not at %s", root)
-		}
-		seen := 0
-		for _, file := range files {
-			data, err := os.ReadFile(file)
-			require.NoError(t, err)
-			var doc map[string]any
-			require.NoError(t, yaml.Unmarshal(data, &doc), file)
-			if doc["kind"] != kind {
-				continue
-			}
-			if spec, _ := doc["spec"].(map[string]any); kind == v1.KindConnection && spec["strategy"] != "auth0" {
-				continue // other strategies are not managed yet
-			}
-			snake, err := json.Marshal(snakeCase(doc["spec"]))
-			require.NoError(t, err)
-			spec, err := v1.NewSpec(kind)
-			require.NoError(t, err)
-			decoder := json.NewDecoder(strings.NewReader(string(snake)))
-			decoder.DisallowUnknownFields()
-			require.NoError(t, decoder.Decode(spec), file)
-			require.Empty(t, spec.Validate(), file)
-			seen++
-		}
-		require.NotZero(t, seen, kind)
-	}
-}
-
-var camel = regexp.MustCompile(`([a-z0-9])([A-Z])`)
-
-// snakeCase brings the keys of fields into the one form that specs use. It is
-// no general loader: keys of metadata maps in these files are snake_case already.
-func snakeCase(v any) any {
-	switch v := v.(type) {
-	case map[string]any:
-		out := map[string]any{}
-		for key, x := range v {
-			out[strings.ToLower(camel.ReplaceAllString(key, "${1}_${2}"))] = snakeCase(x)
-		}
-		return out
-	case []any:
-		for i := range v {
-			v[i] = snakeCase(v[i])
-		}
-	}
-	return v
 }
