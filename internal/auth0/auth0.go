@@ -50,6 +50,10 @@ type Config struct {
 	// a longer wait is the caller's to schedule, and becomes an error of class
 	// RateLimited. Defaults to 60 s.
 	MaxWait time.Duration
+	// Share is the part of each of the tenant's rate-limit buckets that is left to
+	// others, production first of all: from 0 to 0.9. Defaults to 0.2; negative
+	// means nothing is left.
+	Share float64
 	// MaxRetries is how often a request that may be repeated is repeated after a
 	// network error or a 5xx. Defaults to 3; negative means never.
 	MaxRetries int
@@ -111,6 +115,14 @@ func New(cfg Config) (*Pool, error) {
 	}
 	if cfg.MaxWait <= 0 {
 		cfg.MaxWait = 60 * time.Second
+	}
+	switch {
+	case cfg.Share > 0.9:
+		return nil, fmt.Errorf("auth0 rate limit: a share of %g is left to others, at most 0.9 may be", cfg.Share)
+	case cfg.Share == 0:
+		cfg.Share = 0.2
+	case cfg.Share < 0:
+		cfg.Share = 0
 	}
 	if cfg.MaxRetries == 0 {
 		cfg.MaxRetries = 3
@@ -175,7 +187,7 @@ func (p *Pool) Tenant(_ context.Context, domain string) (*Client, error) {
 func (p *Pool) transport(domain string, t Tenant) (http.RoundTripper, error) {
 	base := http.DefaultTransport.(*http.Transport).Clone()
 	base.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-	base.MaxIdleConnsPerHost = 16
+	base.MaxIdleConnsPerHost = mostInFlight
 	if t.CAFile != "" {
 		pem, err := os.ReadFile(t.CAFile)
 		if err != nil {

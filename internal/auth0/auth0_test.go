@@ -314,7 +314,7 @@ func TestRateLimitIsLearnedAndWaitedFor(t *testing.T) {
 		w.Header().Set("X-RateLimit-Remaining", strconv.Itoa(left))
 		reply(w, 200, `[]`)
 	})
-	c, cl := client(t, f, nil)
+	c, cl := client(t, f, func(cfg *auth0.Config) { cfg.Share = -1 })
 	clock = cl
 	// Different endpoints that report the same limit share the bucket.
 	for i := range 20 {
@@ -420,7 +420,7 @@ func TestUntrustedCertificateDoesNotHeal(t *testing.T) {
 }
 
 func TestListReadsAllPages(t *testing.T) {
-	for _, paging := range []auth0.Paging{auth0.Offset, auth0.Checkpoint, auth0.OffsetPlain} {
+	for _, paging := range []auth0.Paging{auth0.Offset, auth0.Checkpoint, auth0.OffsetPlain, auth0.Members} {
 		t.Run(fmt.Sprint(paging), func(t *testing.T) {
 			const total = 250
 			f := newTenant(t, func(w http.ResponseWriter, r *http.Request) {
@@ -435,7 +435,7 @@ func TestListReadsAllPages(t *testing.T) {
 					items = append(items, map[string]int{"n": i})
 				}
 				body := map[string]any{"clients": items, "is_global": r.FormValue("is_global")}
-				if paging != auth0.Checkpoint {
+				if paging != auth0.Checkpoint && paging != auth0.Members {
 					body["total"] = total
 				} else if end < total {
 					body["next"] = strconv.Itoa(end)
@@ -443,8 +443,10 @@ func TestListReadsAllPages(t *testing.T) {
 				_ = json.NewEncoder(w).Encode(body)
 			})
 			c, _ := client(t, f, nil)
-			sum := 0
-			require.NoError(t, c.List(t.Context(), getClients, paging, "clients", func(item json.RawMessage) error {
+			sum, sent := 0, 0
+			request := getClients
+			request.Sent = func() { sent++ }
+			require.NoError(t, c.List(t.Context(), request, paging, "clients", func(item json.RawMessage) error {
 				var x struct{ N int }
 				require.NoError(t, json.Unmarshal(item, &x))
 				sum += x.N
@@ -452,10 +454,14 @@ func TestListReadsAllPages(t *testing.T) {
 			}))
 			require.Equal(t, total*(total-1)/2, sum)
 			want := 3
-			if paging == auth0.OffsetPlain {
+			switch paging {
+			case auth0.OffsetPlain:
 				want = 5
+			case auth0.Members:
+				want = 1
 			}
 			require.Len(t, f.calls, want)
+			require.Equal(t, want, sent)
 		})
 	}
 }
@@ -560,7 +566,7 @@ func TestDiscoveryAndClientCredentials(t *testing.T) {
 				inner.ServeHTTP(w, r)
 			})
 			defer func() { f.Config.Handler = inner }()
-			got, err := c.CheckClientCredentials(t.Context(), "app", secret.New("s"), "https://api")
+			got, err := c.CheckClientCredentials(t.Context(), "app", secret.New("s"), "https://api", nil)
 			if tc.wrong == "" {
 				require.NoError(t, err)
 				require.Equal(t, "read:x", got.Scope)

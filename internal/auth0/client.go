@@ -25,6 +25,7 @@ type Client struct {
 	tenant Tenant
 	api    *management.Management
 	tokens *tokenSource
+	budget *budget
 	// plain reaches the tenant without a Management API token: token endpoint,
 	// discovery, keys.
 	plain *http.Client
@@ -45,6 +46,7 @@ func newClient(cfg Config, domain string, t Tenant, next http.RoundTripper) (*Cl
 	if err != nil {
 		return nil, err
 	}
+	c.budget = transport.budget
 	c.api, err = management.New(domain,
 		management.WithClient(&http.Client{Transport: transport}),
 		management.WithNoRetries(),
@@ -73,6 +75,14 @@ func (a agent) RoundTrip(req *http.Request) (*http.Response, error) {
 // Domain of the tenant, as configured.
 func (c *Client) Domain() string { return c.domain }
 
+// ClientID is that of the application by which we call the tenant.
+func (c *Client) ClientID() string { return c.tenant.ClientID }
+
+// Pace estimates, from the tenant's latest rate-limit headers, how many requests
+// it takes at once and how many a second after those. Both are 0 if no answer
+// has had such headers.
+func (c *Client) Pace() (burst int, perSecond float64) { return c.budget.pace() }
+
 // Request is one call of the Management API.
 type Request struct {
 	// Operation says what is tried, for errors: "create client".
@@ -88,6 +98,9 @@ type Request struct {
 	// Secrets lists secrets in the body, so that an error message that repeats them
 	// can be cleaned.
 	Secrets []secret.Value
+	// Sent, if not nil, is called for each request that is made: several for a list.
+	// Repetitions after a failure are not told.
+	Sent func()
 }
 
 // Do calls the Management API and decodes the answer into out, unless out is
@@ -115,6 +128,14 @@ func (c *Client) send(ctx context.Context, r Request) ([]byte, error) {
 	if err != nil {
 		return nil, &Error{Class: Invalid, Operation: r.Operation, Message: err.Error(), Err: err}
 	}
+	return c.exchange(ctx, r, req)
+}
+
+// exchange sends a request and reads its answer.
+func (c *Client) exchange(ctx context.Context, r Request, req *http.Request) ([]byte, error) {
+	if r.Sent != nil {
+		r.Sent()
+	}
 	res, err := c.api.Do(req)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -139,7 +160,7 @@ func (c *Client) send(ctx context.Context, r Request) ([]byte, error) {
 	e := errorFromResponse(res.StatusCode, res.Header, body)
 	e.Operation, e.Message = r.Operation, scrub(e.Message, r.Secrets...)
 	if e.Class == RateLimited {
-		e.RetryAfter = newBudget(c.cfg.Now, c.cfg.Rand).refused(res.Header, 0)
+		e.RetryAfter = refusalWait(res.Header, 0, c.cfg.Now())
 	}
 	return nil, e
 }
@@ -147,18 +168,22 @@ func (c *Client) send(ctx context.Context, r Request) ([]byte, error) {
 // Paging is how a list is cut into pages.
 type Paging int
 
-// Auth0 has three ways; which one a list has is in its documentation, and a
+// Auth0 has several ways; which one a list has is in its documentation, and a
 // parameter of another is refused. Checkpoint has no upper limit and is preferred
 // where it exists.
 const (
 	Offset      Paging = iota // page, per_page, include_totals
 	Checkpoint                // from, take
 	OffsetPlain               // page, per_page; up to 50 a page
+	Members                   // from, take; up to 1000 a page: the clients of a connection
 )
 
 func (p Paging) size() int {
-	if p == OffsetPlain {
+	switch p {
+	case OffsetPlain:
 		return 50
+	case Members:
+		return 1000
 	}
 	return 100
 }
@@ -176,7 +201,7 @@ func (c *Client) List(ctx context.Context, r Request, paging Paging, key string,
 	r.Query = query
 	for page, seen := 0, 0; ; page++ {
 		size := strconv.Itoa(paging.size())
-		if paging == Checkpoint {
+		if paging == Checkpoint || paging == Members {
 			query.Set("take", size)
 		} else {
 			query.Set("page", strconv.Itoa(page))
@@ -199,7 +224,7 @@ func (c *Client) List(ctx context.Context, r Request, paging Paging, key string,
 			}
 		}
 		seen += len(items)
-		if paging == Checkpoint {
+		if paging == Checkpoint || paging == Members {
 			if next == "" {
 				return nil
 			}

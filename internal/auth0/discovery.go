@@ -108,7 +108,7 @@ func (c *Client) getJSON(ctx context.Context, operation, address string, out any
 		e := errorFromResponse(res.StatusCode, res.Header, body)
 		e.Operation = operation
 		if e.Class == RateLimited {
-			e.RetryAfter = newBudget(c.cfg.Now, c.cfg.Rand).refused(res.Header, 0)
+			e.RetryAfter = refusalWait(res.Header, 0, c.cfg.Now())
 		}
 		return e
 	}
@@ -131,10 +131,12 @@ type AccessToken struct {
 
 // CheckClientCredentials proves that a client can get a token for an API and
 // that the token verifies against the tenant's published keys: signature,
-// issuer, audience and expiry. The token itself is dropped.
-func (c *Client) CheckClientCredentials(ctx context.Context, clientID string, clientSecret secret.Value, audience string) (*AccessToken, error) {
+// issuer, audience and expiry. The token itself is dropped. No scopes are all that
+// the client was granted. If the tenant refuses a token, the error's class is
+// Credentials, or Invalid with the code invalid_scope.
+func (c *Client) CheckClientCredentials(ctx context.Context, clientID string, clientSecret secret.Value, audience string, scopes []string) (*AccessToken, error) {
 	const operation = "check client credentials"
-	token, err := clientCredentials(ctx, c.plain, c.cfg.RequestTimeout, c.domain, clientID, clientSecret, audience)
+	token, err := clientCredentials(ctx, c.plain, c.cfg.RequestTimeout, c.domain, clientID, clientSecret, audience, scopes)
 	if err != nil {
 		return nil, withOperation(err, operation)
 	}

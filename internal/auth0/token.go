@@ -91,7 +91,7 @@ func (s *tokenSource) fetch(ctx context.Context) (*managementToken, error) {
 	if err != nil {
 		return nil, &Error{Class: Credentials, Operation: operation, Message: err.Error(), Err: err}
 	}
-	token, err := clientCredentials(ctx, s.client, s.timeout, s.domain, s.tenant.ClientID, clientSecret, s.audience)
+	token, err := clientCredentials(ctx, s.client, s.timeout, s.domain, s.tenant.ClientID, clientSecret, s.audience, nil)
 	if err != nil {
 		return nil, withOperation(err, operation)
 	}
@@ -105,12 +105,13 @@ func (s *tokenSource) fetch(ctx context.Context) (*managementToken, error) {
 }
 
 // clientCredentials fetches a token with a client's own credentials (RFC 6749
-// section 4.4) from the tenant's token endpoint.
-func clientCredentials(ctx context.Context, client *http.Client, timeout time.Duration, domain, id string, clientSecret secret.Value, audience string) (*oauth2.Token, error) {
+// section 4.4) from the tenant's token endpoint. No scopes are all that the client
+// was granted.
+func clientCredentials(ctx context.Context, client *http.Client, timeout time.Duration, domain, id string, clientSecret secret.Value, audience string, scopes []string) (*oauth2.Token, error) {
 	cfg := clientcredentials.Config{
 		ClientID: id, ClientSecret: clientSecret.Reveal(),
 		TokenURL:       "https://" + domain + "/oauth/token",
-		EndpointParams: url.Values{"audience": {audience}},
+		EndpointParams: url.Values{"audience": {audience}}, Scopes: scopes,
 		// Said outright, since finding it out costs a refused request.
 		AuthStyle: oauth2.AuthStyleInParams,
 	}
@@ -134,7 +135,7 @@ func clientCredentials(ctx context.Context, client *http.Client, timeout time.Du
 		e.Class == Entitlement, e.Class == Scope:
 		e.Class = Credentials
 	case e.Class == RateLimited:
-		e.RetryAfter = newBudget(time.Now, func() float64 { return 0 }).refused(refused.Response.Header, 0)
+		e.RetryAfter = refusalWait(refused.Response.Header, 0, time.Now())
 	}
 	return nil, e
 }

@@ -50,7 +50,7 @@ func newTransport(cfg Config, domain string, next http.RoundTripper, tokens *tok
 		return nil, err
 	}
 	return &transport{
-		domain: domain, next: next, tokens: tokens, budget: newBudget(cfg.Now, cfg.Rand),
+		domain: domain, next: next, tokens: tokens, budget: newBudget(cfg.Now, cfg.Rand, cfg.Share),
 		timeout: cfg.RequestTimeout, maxWait: cfg.MaxWait, retries: cfg.MaxRetries,
 		now: cfg.Now, sleep: cfg.Sleep, rand: cfg.Rand,
 		agent: userAgent(cfg.Version), info: base64.StdEncoding.EncodeToString(info), log: cfg.Logger,
@@ -70,17 +70,20 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	ctx, group := req.Context(), endpointGroup(req)
 	left, failures, renewed := t.maxWait, 0, false
 	for {
-		release, err := t.acquire(ctx, group, &left)
+		permit, err := t.acquire(ctx, group, &left)
 		if err != nil {
 			return nil, err
 		}
 		token, err := t.tokens.Token(ctx)
 		if err != nil {
-			release()
+			permit.release()
 			return nil, err
 		}
 		res, err := t.attempt(req, token.value)
-		release()
+		if err == nil && res.StatusCode < 500 && res.StatusCode != http.StatusTooManyRequests {
+			t.budget.observe(permit, res.Header)
+		}
+		permit.release()
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -91,7 +94,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			t.tokens.Forget(token)
 		case err == nil && res.StatusCode == http.StatusTooManyRequests:
 			failures++
-			wait := t.budget.refused(res.Header, failures)
+			wait := t.budget.refused(permit, res.Header, failures)
 			if wait > left {
 				return res, nil
 			}
@@ -114,7 +117,6 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 				return nil, err
 			}
 		default:
-			t.budget.observe(group, res.Header)
 			return res, nil
 		}
 		if req.Body != nil && req.Body != http.NoBody {
