@@ -24,7 +24,8 @@ type InvalidError struct {
 	Problems []ResourceProblem
 }
 
-// ResourceProblem is one thing wrong with one resource.
+// ResourceProblem is one thing wrong with one resource, or with all of them
+// together if Key is zero.
 type ResourceProblem struct {
 	Key Key `json:"key"`
 	v1.Problem
@@ -34,7 +35,9 @@ type ResourceProblem struct {
 func (e *InvalidError) Error() string {
 	lines := make([]string, len(e.Problems))
 	for i, p := range e.Problems {
-		lines[i] = fmt.Sprintf("%s: %s %s", p.Key, p.Path, p.Message)
+		if lines[i] = p.Message; p.Key != (Key{}) {
+			lines[i] = fmt.Sprintf("%s: %s %s", p.Key, p.Path, p.Message)
+		}
 	}
 	return strings.Join(lines, "; ")
 }

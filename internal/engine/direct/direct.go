@@ -5,15 +5,18 @@
 //
 //	resource ─► want ─┐
 //	                  ├─ compare ─► step ─► find again ─► stale? ─► create, converge
-//	tenant ───► find ─┘
+//	tenant ───► find ─┘                                          └► remove
 //
 // want and the live object are trees in the shape of the kind's spec; a kind
 // (kind.go) says how to find, read and write its objects, and nothing about the
-// flow. Order, retries over time and compensation are the workflows'.
+// flow. The same trees make the record of an object (drift.go), its export
+// (export.go) and what it is made from again (revert.go). Order, retries over time
+// and compensation are the workflows'.
 //
-// What must always hold: an object is looked for by its natural key before it is
-// created, since Auth0 has no idempotency keys; only fields that the resource
-// states are written; secrets go from the answer straight into the secret store.
+// What must always hold: an object is looked for by its recorded id or its natural
+// key before it is created, since Auth0 has no idempotency keys; only fields that
+// the resource states are written; secrets go from the store into a request, or
+// from an answer into the store, and are in no tree.
 package direct
 
 import (
@@ -25,6 +28,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	v1 "github.com/tenonhq/tenon/api/v1"
@@ -102,7 +106,7 @@ func New(cfg Config) (*Engine, error) {
 // add none.
 func Scopes(kinds ...string) []string {
 	var scopes []string
-	for _, name := range kinds {
+	for _, name := range append(slices.Clone(kinds), primitives(kinds)...) {
 		if k := kindOf(name); k != nil {
 			scopes = append(scopes, k.scopes()...)
 		}
@@ -111,18 +115,40 @@ func Scopes(kinds ...string) []string {
 	return slices.Compact(scopes)
 }
 
+// primitives are the kinds that others expand to.
+func primitives(kinds []string) []string {
+	var out []string
+	for _, name := range kinds {
+		switch name {
+		case v1.KindWebApp:
+			out = append(out, v1.KindClient, v1.KindAction)
+		case v1.KindService:
+			out = append(out, v1.KindClient, v1.KindResourceServer, v1.KindClientGrant)
+		}
+	}
+	return out
+}
+
 // session is one call of the engine: a tenant, and what has been read of it.
 type session struct {
 	*auth0.Client
 	cfg   Config
 	locks *locks
-	// bulk makes lookups read whole lists, 100 objects a call: a plan asks for many
-	// objects, an apply for one.
-	bulk  bool
-	lists map[string][]fields
-	// id is the object's, if the caller knows it: a kind whose lists cannot be
-	// filtered by name then reads one object instead of all.
-	id string
+	// reads counts the calls that were made.
+	reads atomic.Int64
+	lists map[string]*table
+	// wanted is how many objects of each kind a plan asks for. For many, lookups read
+	// whole lists, 100 objects a call; for a few, and for an apply, single objects.
+	wanted map[string]int
+	// id is the object's, if the caller knows it; inventory holds those of a stack.
+	id        string
+	inventory map[engine.Key]*engine.Owned
+	// resend names secrets that are to be written although Auth0 does not show
+	// whether they differ.
+	resend map[string]bool
+	// previous is where secrets are taken from that the resource itself does not
+	// have: the resource as it was before, when reverting.
+	previous *v1.Resource
 	// reverting makes references to objects that are gone resolve to something that
 	// no object has, where they are otherwise an error.
 	reverting bool
@@ -135,20 +161,78 @@ func (e *Engine) session(ctx context.Context, tenant string) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &session{Client: client, cfg: e.cfg, locks: &e.locks, lists: map[string][]fields{}}, nil
+	return &session{Client: client, cfg: e.cfg, locks: &e.locks, lists: map[string]*table{}}, nil
+}
+
+// bulk says whether objects of a kind are looked for in the whole list. For a few
+// it is cheaper to ask for each, since the list may have many pages; of the kinds
+// that Auth0 limits a tenant to some hundreds or less, one is few.
+func (s *session) bulk(kind string) bool {
+	few := 3
+	switch kind {
+	case v1.KindRole, v1.KindAction, v1.KindEventStream:
+		few = 1
+	case v1.KindConnection:
+		if s.wanted != nil && s.bulk(v1.KindClient) {
+			few = 0 // their clients ask for them too
+		}
+	}
+	return s.wanted[kind] > few
+}
+
+// recorded is the id that is on record for a resource, "" if there is none.
+func (s *session) recorded(key engine.Key) string {
+	if owned := s.inventory[key]; owned != nil {
+		return owned.ObjectID
+	}
+	return s.id
+}
+
+// Do counts the call.
+func (s *session) Do(ctx context.Context, r auth0.Request, out any) error {
+	r.Sent = s.count
+	return s.Client.Do(ctx, r, out)
+}
+
+func (s *session) count() { s.reads.Add(1) }
+
+// table is a list that was read, with indexes made when they are first used.
+type table struct {
+	rows []fields
+	// partial is set if Auth0 has more of them and does not list those.
+	partial bool
+	indexes map[string]map[string][]fields
+}
+
+// by returns the rows whose field has the value.
+func (t *table) by(field, value string) []fields {
+	index := t.indexes[field]
+	if index == nil {
+		index = make(map[string][]fields, len(t.rows))
+		for _, row := range t.rows {
+			v := text(row[field])
+			index[v] = append(index[v], row)
+		}
+		if t.indexes == nil {
+			t.indexes = map[string]map[string][]fields{}
+		}
+		t.indexes[field] = index
+	}
+	return index[value]
 }
 
 // all reads a list once for each session.
-func (s *session) all(ctx context.Context, r auth0.Request, paging auth0.Paging, key string) ([]fields, error) {
+func (s *session) all(ctx context.Context, r auth0.Request, paging auth0.Paging, key string) (*table, error) {
 	cacheKey := fmt.Sprint(r.Path, r.Query.Encode())
 	if list, ok := s.lists[cacheKey]; ok {
 		return list, nil
 	}
-	list, err := s.list(ctx, r, paging, key)
-	if err == nil {
-		s.lists[cacheKey] = list
+	rows, err := s.list(ctx, r, paging, key)
+	if err != nil {
+		return nil, err
 	}
-	return list, err
+	s.lists[cacheKey] = &table{rows: rows}
+	return s.lists[cacheKey], nil
 }
 
 // locks are mutexes by name, for read-modify-write of what Auth0 replaces as a

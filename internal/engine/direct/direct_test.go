@@ -2,6 +2,7 @@ package direct_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -40,7 +41,7 @@ func setupOn(t *testing.T, target enginetest.Target, through via) (*direct.Engin
 	store := enginetest.NewMemory(map[string]string{"worker": target.ClientSecret.Reveal()})
 	cfg := auth0.Config{
 		Tenants: map[string]auth0.Tenant{target.Domain: {ClientID: target.ClientID, ClientSecret: "memory:worker", CAFile: target.CAFile}},
-		Secrets: secret.Stores{"memory": store},
+		Secrets: secret.Stores{"memory": store, "env": anything{}},
 	}
 	if through != nil {
 		cfg.Wrap = func(_ string, next http.RoundTripper) http.RoundTripper { return viaTransport{through, next} }
@@ -54,6 +55,21 @@ func setupOn(t *testing.T, target enginetest.Target, through via) (*direct.Engin
 	require.NoError(t, err)
 	return e, target, store
 }
+
+// anything is a store that has every secret but those that an export asks for.
+type anything struct{}
+
+func (anything) Get(_ context.Context, name string) (secret.Value, error) {
+	if strings.HasPrefix(name, "AUTH0_") {
+		return secret.Value{}, secret.ErrNotFound
+	}
+	return secret.New("value-of-" + name), nil
+}
+
+func (anything) Put(context.Context, string, secret.Value) error {
+	return errors.New("it cannot be written")
+}
+func (anything) Delete(context.Context, string) error { return errors.New("it cannot be written") }
 
 func converge(t *testing.T, e engine.Engine, tenant, run string, resources ...v1.Resource) (*engine.Plan, map[engine.Key]engine.Outputs, error) {
 	t.Helper()

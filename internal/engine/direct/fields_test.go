@@ -142,11 +142,6 @@ func TestSecretsThatWereTakenAwayAreLost(t *testing.T) {
 	require.False(t, actionKind{}.lost("secrets", []any{"B"}, []any{"A", "B"}))
 }
 
-func TestGrantName(t *testing.T) {
-	require.Equal(t, "api.example.com-v1", grantName("https://api.example.com/v1/"))
-	require.Equal(t, "api", grantName("api"))
-}
-
 func TestLocksAreReleased(t *testing.T) {
 	var l locks
 	release := l.acquire("a")

@@ -10,6 +10,7 @@ import (
 	v1 "github.com/tenonhq/tenon/api/v1"
 	"github.com/tenonhq/tenon/internal/auth0"
 	"github.com/tenonhq/tenon/internal/engine"
+	"github.com/tenonhq/tenon/internal/secret"
 )
 
 // kind is what the flow needs to know about one kind of resource.
@@ -18,33 +19,55 @@ type kind interface {
 	rank() int
 	// scopes of the Management API that the kind's calls need.
 	scopes() []string
-	// outputs names what live objects offer to others.
-	outputs() []string
 	// predict returns the outputs that follow from the resource alone, before its
 	// object exists.
 	predict(r v1.Resource) engine.Outputs
 	// needs names resources that must come first although no reference says so.
 	needs(r v1.Resource) []need
+	// template is the tree of everything that the kind can read, true at each leaf.
+	template() fields
+	// secrets maps the paths of write-only fields to the references that the
+	// resource has there.
+	secrets(r v1.Resource) map[string]secret.Ref
 
 	// want is the managed state that the resource asks for, in the shape of its spec.
 	want(ctx context.Context, s *session, r v1.Resource, resolve resolver) (fields, error)
-	// find looks for the object by its natural key and reads as much of it as want
-	// has. It returns nil if there is none, and an error if there are several.
-	find(ctx context.Context, s *session, r v1.Resource, want fields) (*found, error)
+	// read returns an object by its id, nil if it is gone.
+	read(ctx context.Context, s *session, id string) (fields, error)
+	// search looks for the object by its natural key. It returns nil if there is
+	// none, and an error if there are several.
+	search(ctx context.Context, s *session, r v1.Resource, want fields) (fields, error)
+	// view turns an object as Auth0 returns it into one in the shape of the spec, and
+	// reads what of want the object itself does not hold.
+	view(ctx context.Context, s *session, r v1.Resource, raw, want fields) (*found, error)
 	// create makes the object with what one call can set; converge does the rest.
 	create(ctx context.Context, s *session, r v1.Resource, want fields, run string) (*found, error)
 	// converge writes the fields in which live differs from want, and nothing else.
 	converge(ctx context.Context, s *session, r v1.Resource, live *found, want fields) error
 	// remove deletes the object. One that is gone already is no error.
 	remove(ctx context.Context, s *session, r v1.Resource, live *found) error
-	// report returns the outputs of a live object.
+	// report returns the outputs of a live object (v1.Outputs), as far as it has them.
 	report(s *session, r v1.Resource, live *found) engine.Outputs
+
+	// every reads all objects of the kind, for Export.
+	every(ctx context.Context, s *session) ([]fields, error)
+	// export names the resource that an object becomes, or says why it is left out.
+	export(s *session, raw fields) (name, skip string)
 
 	// collections names fields whose members are added and removed one by one.
 	collections() []string
 	// transient names fields that a half-done step leaves at a value that is neither
 	// the old nor the new one.
 	transient() []string
+	// immutable names fields that Auth0 does not let be changed: a difference there
+	// means another object. A path stands for all below it.
+	immutable() []string
+	// expendable says whether the object may be replaced although it is not in the
+	// inventory: nothing is lost with it that is not in the resource.
+	expendable() bool
+	// perishable names what goes with an object when it is deleted and does not come
+	// back when it is made anew.
+	perishable() []string
 	// marks says whether objects carry the run that created them. Where they do not,
 	// an object whose identity fields are as wanted is taken for our own.
 	marks() bool
@@ -58,6 +81,8 @@ type kind interface {
 	lost(path string, before, want any) bool
 	// widens reports whether a change lets somebody do more than before.
 	widens(c engine.Change) bool
+	// calls is about how many calls a step takes.
+	calls(step engine.Step) int
 }
 
 // found is a live object.
@@ -69,7 +94,8 @@ type found struct {
 	raw fields
 	// run is the run that created it, if it says so.
 	run string
-	// adopt is set if the object is not yet marked as managed, and its kind marks.
+	// adopt is set if the kind marks its objects and this one is not marked as
+	// managed.
 	adopt bool
 }
 
@@ -83,13 +109,17 @@ type resolver func(path string, v v1.StringOrRef, kind, output string) (string, 
 // base has the answers that most kinds give.
 type base struct{}
 
-func (base) needs(v1.Resource) []need           { return nil }
-func (base) predict(v1.Resource) engine.Outputs { return nil }
-func (base) lost(string, any, any) bool         { return false }
-func (base) transient() []string                { return nil }
-func (base) collections() []string              { return nil }
-func (base) marks() bool                        { return false }
-func (base) identity() []string                 { return nil }
+func (base) needs(v1.Resource) []need                  { return nil }
+func (base) predict(v1.Resource) engine.Outputs        { return nil }
+func (base) secrets(v1.Resource) map[string]secret.Ref { return nil }
+func (base) lost(string, any, any) bool                { return false }
+func (base) transient() []string                       { return nil }
+func (base) immutable() []string                       { return nil }
+func (base) expendable() bool                          { return false }
+func (base) perishable() []string                      { return []string{"id"} }
+func (base) collections() []string                     { return nil }
+func (base) marks() bool                               { return false }
+func (base) identity() []string                        { return nil }
 func (base) unset(_ string, want any) (any, bool) {
 	switch want.(type) {
 	case []any:
@@ -98,6 +128,35 @@ func (base) unset(_ string, want any) (any, bool) {
 		return false, true
 	}
 	return nil, false
+}
+
+// calls: an object is read before it is written and after.
+func (base) calls(step engine.Step) int {
+	switch step.Action {
+	case engine.Create:
+		return 1
+	case engine.Update:
+		return 3
+	case engine.Adopt:
+		if len(step.Changes) == 0 {
+			return 1
+		}
+		return 3
+	case engine.Delete:
+		return 2
+	case engine.Replace:
+		return 3
+	}
+	return 0
+}
+
+// outputsOf names what live objects of a kind offer to others.
+func outputsOf(name string) []string {
+	var names []string
+	for _, o := range v1.Outputs(name) {
+		names = append(names, o.Name)
+	}
+	return names
 }
 
 // kindOf returns the adapter of a kind, nil if there is none.
@@ -119,8 +178,40 @@ func kindOf(name string) kind {
 		return userKind{}
 	case v1.KindAction:
 		return actionKind{}
+	case v1.KindEventStream:
+		return eventStreamKind{}
 	}
 	return nil
+}
+
+// locate finds the resource's object: by the id that is on record, then by its
+// natural key.
+func (s *session) locate(ctx context.Context, k kind, r v1.Resource, want fields) (fields, error) {
+	if id := s.recorded(engine.KeyOf(r)); id != "" {
+		raw, err := k.read(ctx, s, id)
+		if raw != nil || err != nil {
+			return raw, err
+		}
+	}
+	return k.search(ctx, s, r, want)
+}
+
+// find is locate, and the object's view. It returns nil if there is none.
+func (s *session) find(ctx context.Context, k kind, r v1.Resource, want fields) (*found, error) {
+	raw, err := s.locate(ctx, k, r, want)
+	if raw == nil || err != nil {
+		return nil, err
+	}
+	return k.view(ctx, s, r, raw, want)
+}
+
+// byID reads an object, nil if it is gone.
+func (s *session) byID(ctx context.Context, operation string, query url.Values, path ...string) (fields, error) {
+	raw, err := s.get(ctx, operation, query, path...)
+	if auth0.ClassOf(err) == auth0.NotFound {
+		return nil, nil
+	}
+	return raw, err
 }
 
 func (s *session) get(ctx context.Context, operation string, query url.Values, path ...string) (fields, error) {
@@ -149,6 +240,7 @@ func (s *session) forget() { clear(s.lists) }
 
 func (s *session) list(ctx context.Context, r auth0.Request, paging auth0.Paging, key string) ([]fields, error) {
 	var out []fields
+	r.Sent = s.count
 	err := s.List(ctx, r, paging, key, func(item json.RawMessage) error {
 		var f fields
 		if err := json.Unmarshal(item, &f); err != nil {
@@ -165,7 +257,7 @@ func (s *session) list(ctx context.Context, r auth0.Request, paging auth0.Paging
 func one(what string, objects []fields, match func(fields) bool) (fields, error) {
 	var hit fields
 	for _, o := range objects {
-		if !match(o) {
+		if match != nil && !match(o) {
 			continue
 		}
 		if hit != nil {

@@ -25,8 +25,6 @@ func (actionKind) scopes() []string {
 	return []string{"create:actions", "read:actions", "update:actions", "delete:actions"}
 }
 
-func (actionKind) outputs() []string { return []string{"id", "name", "version_id", "runtime"} }
-
 func (actionKind) predict(r v1.Resource) engine.Outputs {
 	return engine.Outputs{"name": r.Metadata.Name}
 }
@@ -41,6 +39,7 @@ func (actionKind) want(_ context.Context, _ *session, r v1.Resource, _ resolver)
 		return nil, err
 	}
 	dropEmpty(want, "runtime")
+	want["name"] = r.Metadata.Name
 	if spec.Deploy == nil || *spec.Deploy {
 		want["deploy"] = true
 	} else {
@@ -83,24 +82,72 @@ func actionView(raw fields) fields {
 	return view
 }
 
-func (k actionKind) find(ctx context.Context, s *session, r v1.Resource, want fields) (*found, error) {
-	query := url.Values{}
-	if !s.bulk {
-		query.Set("actionName", r.Metadata.Name)
+// template has the name, which is the resource's own.
+func (actionKind) template() fields {
+	t := templateOf(&v1.Auth0ActionSpec{})
+	t["name"] = true
+	return t
+}
+
+func (actionKind) secrets(r v1.Resource) map[string]secret.Ref {
+	spec, ok := r.Spec.(*v1.Auth0ActionSpec)
+	if !ok {
+		return nil
 	}
-	all, err := s.all(ctx, auth0.Request{Operation: "list actions", Path: []string{"actions", "actions"}, Query: query}, auth0.OffsetPlain, "actions")
+	refs := map[string]secret.Ref{}
+	for _, x := range spec.Secrets {
+		refs["secrets."+x.Name] = secret.Ref(x.Value)
+	}
+	return refs
+}
+
+func (actionKind) actions(ctx context.Context, s *session, query url.Values) (*table, error) {
+	return s.all(ctx, auth0.Request{Operation: "list actions", Path: []string{"actions", "actions"}, Query: query}, auth0.OffsetPlain, "actions")
+}
+
+func (k actionKind) every(ctx context.Context, s *session) ([]fields, error) {
+	t, err := k.actions(ctx, s, url.Values{"installed": {"false"}})
 	if err != nil {
 		return nil, err
 	}
-	raw, err := one("action "+r.Metadata.Name, all, func(a fields) bool { return a["name"] == r.Metadata.Name })
-	if raw == nil || err != nil {
-		return nil, err
-	}
-	return k.view(ctx, s, raw, want)
+	return t.rows, nil
 }
 
-func (actionKind) view(ctx context.Context, s *session, raw, want fields) (*found, error) {
+func (k actionKind) read(ctx context.Context, s *session, id string) (fields, error) {
+	if !s.bulk(v1.KindAction) {
+		return s.byID(ctx, "read action", nil, "actions", "actions", id)
+	}
+	t, err := k.actions(ctx, s, nil)
+	if err != nil {
+		return nil, err
+	}
+	return one("action "+id, t.by("id", id), nil)
+}
+
+func (k actionKind) search(ctx context.Context, s *session, r v1.Resource, _ fields) (fields, error) {
+	var query url.Values
+	if !s.bulk(v1.KindAction) {
+		query = url.Values{"actionName": {r.Metadata.Name}}
+	}
+	t, err := k.actions(ctx, s, query)
+	if err != nil {
+		return nil, err
+	}
+	return one("action "+r.Metadata.Name, t.by("name", r.Metadata.Name), nil)
+}
+
+// view reads the bindings of the trigger, once for all actions.
+func (actionKind) view(ctx context.Context, s *session, _ v1.Resource, raw, want fields) (*found, error) {
 	f := &found{id: text(raw["id"]), live: actionView(raw), raw: raw}
+	if s.resend != nil {
+		names := list(f.live["secrets"])
+		for i, name := range names {
+			if s.resend["secrets."+text(name)] {
+				names[i] = text(name) + anotherValue
+			}
+		}
+		sortSets(f.live, "secrets")
+	}
 	if want["trigger_binding"] == nil {
 		return f, nil
 	}
@@ -108,7 +155,7 @@ func (actionKind) view(ctx context.Context, s *session, raw, want fields) (*foun
 	if err != nil {
 		return nil, err
 	}
-	for _, b := range bindings {
+	for _, b := range bindings.rows {
 		if object(b["action"])["id"] == f.id {
 			f.live["trigger_binding"] = fields{"display_name": b["display_name"]}
 		}
@@ -116,17 +163,23 @@ func (actionKind) view(ctx context.Context, s *session, raw, want fields) (*foun
 	return f, nil
 }
 
-func (s *session) bindings(ctx context.Context, trigger string) ([]fields, error) {
+// anotherValue marks the name of a secret whose value is to be written.
+const anotherValue = " (another value)"
+
+func (actionKind) export(_ *session, raw fields) (name, skip string) {
+	if raw["installed_action_id"] != nil {
+		return text(raw["name"]), "it was installed from the marketplace"
+	}
+	return text(raw["name"]), ""
+}
+
+func (s *session) bindings(ctx context.Context, trigger string) (*table, error) {
 	return s.all(ctx, auth0.Request{Operation: "list bindings of " + trigger, Path: []string{"actions", "triggers", trigger, "bindings"}}, auth0.OffsetPlain, "bindings")
 }
 
 // draft is what to send for the given fields. Secret values are read from their
 // stores now, and are only in the returned body.
-func (actionKind) draft(ctx context.Context, s *session, r v1.Resource, want fields, keys []string) (fields, []secret.Value, error) {
-	spec, err := specOf[*v1.Auth0ActionSpec](r)
-	if err != nil {
-		return nil, nil, err
-	}
+func (k actionKind) draft(ctx context.Context, s *session, r v1.Resource, want fields, keys []string) (fields, []secret.Value, error) {
 	body := fields{}
 	for _, key := range keys {
 		switch key {
@@ -137,22 +190,23 @@ func (actionKind) draft(ctx context.Context, s *session, r v1.Resource, want fie
 			body[key] = want[key]
 		}
 	}
-	if spec.Secrets == nil || (len(body) == 0 && !slices.Contains(keys, "secrets")) {
+	if want["secrets"] == nil || (len(body) == 0 && !slices.Contains(keys, "secrets")) {
 		return body, nil, nil
 	}
+	refs, old := k.secrets(r), s.previousSecrets(k)
 	var values []secret.Value
 	secrets := []any{}
-	wanted := members(want["secrets"])
-	for _, x := range spec.Secrets {
-		if !wanted[canonical(x.Name)] {
-			continue // a revert takes it away again
+	for _, name := range strs(want["secrets"]) {
+		ref, had := old["secrets."+name]
+		if !had {
+			ref = refs["secrets."+name]
 		}
-		v, err := s.cfg.Secrets.Get(ctx, secret.Ref(x.Value))
+		v, err := s.cfg.Secrets.Get(ctx, ref)
 		if err != nil {
-			return nil, nil, fmt.Errorf("secret %s of action %s: %w", x.Name, r.Metadata.Name, err)
+			return nil, nil, fmt.Errorf("secret %s of action %s: %w", name, r.Metadata.Name, err)
 		}
 		values = append(values, v)
-		secrets = append(secrets, fields{"name": x.Name, "value": v.Reveal()})
+		secrets = append(secrets, fields{"name": name, "value": v.Reveal()})
 	}
 	body["secrets"] = secrets
 	return body, values, nil
@@ -258,7 +312,7 @@ func (actionKind) bind(ctx context.Context, s *session, trigger, id string, bind
 			return err
 		}
 		refs, bound, right := []any{}, false, binding == nil
-		for _, b := range now {
+		for _, b := range now.rows {
 			action, name := text(object(b["action"])["id"]), b["display_name"]
 			if action == id {
 				if binding == nil {

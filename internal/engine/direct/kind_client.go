@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -25,10 +26,6 @@ func (clientKind) scopes() []string {
 	return []string{"create:clients", "read:clients", "update:clients", "delete:clients", "read:client_keys", "update:client_keys",
 		// For enabled_connections.
 		"read:connections", "update:connections"}
-}
-
-func (clientKind) outputs() []string {
-	return []string{"id", "client_id", "name", "application_type", "token_endpoint_auth_method", "client_secret"}
 }
 
 func (clientKind) predict(r v1.Resource) engine.Outputs {
@@ -87,6 +84,7 @@ func (clientKind) want(_ context.Context, _ *session, r v1.Resource, resolve res
 	if confidential(spec) {
 		want[secretStored] = true
 	}
+	want["name"] = r.Metadata.Name
 	sortClient(want)
 	return want, nil
 }
@@ -127,42 +125,56 @@ func withoutSecrets() url.Values {
 	return url.Values{"fields": {strings.Join(clientSecrets, ",")}, "include_fields": {"false"}}
 }
 
-func (k clientKind) find(ctx context.Context, s *session, r v1.Resource, want fields) (*found, error) {
-	name := r.Metadata.Name
-	marked := func(c fields) bool { return object(c["client_metadata"])[engine.MarkName] == name }
-	if s.id != "" {
-		raw, err := s.get(ctx, "read client", withoutSecrets(), "clients", s.id)
-		if auth0.ClassOf(err) == auth0.NotFound || (err == nil && raw["name"] != name) {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		f, err := k.view(ctx, s, r, raw, want)
-		if f != nil {
-			f.adopt = !marked(raw)
-		}
-		return f, err
-	}
+// template has the object's own fields; grants are objects of their own.
+func (clientKind) template() fields {
+	t := templateOf(&v1.Auth0ClientSpec{})
+	delete(t, "api_grants")
+	t["name"] = true
+	return t
+}
+
+func (clientKind) clients(ctx context.Context, s *session) (*table, error) {
 	query := withoutSecrets()
 	query.Set("is_global", "false")
-	all, err := s.all(ctx, auth0.Request{Operation: "list clients", Path: []string{"clients"}, Query: query}, auth0.Checkpoint, "clients")
+	return s.all(ctx, auth0.Request{Operation: "list clients", Path: []string{"clients"}, Query: query}, auth0.Checkpoint, "clients")
+}
+
+func (k clientKind) every(ctx context.Context, s *session) ([]fields, error) {
+	t, err := k.clients(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	raw, err := one("client "+name, all, func(c fields) bool { return c["name"] == name && marked(c) })
+	return t.rows, nil
+}
+
+func (k clientKind) read(ctx context.Context, s *session, id string) (fields, error) {
+	if !s.bulk(v1.KindClient) {
+		return s.byID(ctx, "read client", withoutSecrets(), "clients", id)
+	}
+	t, err := k.clients(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	return one("client "+id, t.by("client_id", id), nil)
+}
+
+// search prefers the client that is marked with the resource's name: Auth0 lets
+// many have the same name, and has no filter for it.
+func (k clientKind) search(ctx context.Context, s *session, r v1.Resource, _ fields) (fields, error) {
+	name := r.Metadata.Name
+	t, err := k.clients(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := one("client "+name, t.by("name", name), func(c fields) bool { return marked(c, name) })
 	if raw == nil && err == nil {
-		raw, err = one("client "+name, all, func(c fields) bool { return c["name"] == name })
+		raw, err = one("client "+name, t.by("name", name), nil)
 	}
-	if raw == nil || err != nil {
-		return nil, err
-	}
-	f, err := k.view(ctx, s, r, raw, want)
-	if err != nil {
-		return nil, err
-	}
-	f.adopt = !marked(raw)
-	return f, nil
+	return raw, err
+}
+
+func marked(client fields, name string) bool {
+	return object(client["client_metadata"])[engine.MarkName] == name
 }
 
 // view completes a client that was read by what its own document does not hold.
@@ -172,26 +184,11 @@ func (clientKind) view(ctx context.Context, s *session, r v1.Resource, raw, want
 	}
 	id := text(raw["client_id"])
 	live := clientView(raw)
-	if wanted := object(want["enabled_connections"]); wanted != nil {
-		enabled := fields{}
-		for name := range wanted {
-			connection, err := s.connection(ctx, name)
-			if err != nil {
-				return nil, err
-			}
-			enabled[name] = false
-			if connection == nil {
-				continue
-			}
-			clients, err := s.enabledClients(ctx, text(connection["id"]))
-			if err != nil {
-				return nil, err
-			}
-			for _, c := range clients {
-				if c["client_id"] == id {
-					enabled[name] = true
-				}
-			}
+	delete(live, "enabled_connections")
+	if want["enabled_connections"] != nil {
+		enabled, err := s.connectionsOf(ctx, id, want["enabled_connections"])
+		if err != nil {
+			return nil, err
 		}
 		live["enabled_connections"] = enabled
 	}
@@ -202,7 +199,59 @@ func (clientKind) view(ctx context.Context, s *session, r v1.Resource, raw, want
 		}
 		live[secretStored] = err == nil
 	}
-	return &found{id: id, live: live, raw: raw, run: text(object(raw["client_metadata"])[engine.MarkRun])}, nil
+	return &found{id: id, live: live, raw: raw, run: text(object(raw["client_metadata"])[engine.MarkRun]), adopt: !marked(raw, r.Metadata.Name)}, nil
+}
+
+// connectionsOf says which connections are switched on for a client: all of them,
+// or those that are wanted, each true or false. For one client that is a call; for
+// many it is cheaper to read the clients of each connection, 1000 a call.
+func (s *session) connectionsOf(ctx context.Context, id string, want any) (fields, error) {
+	enabled := fields{}
+	wanted, some := want.(fields)
+	if !some || !s.bulk(v1.KindClient) {
+		t, err := s.all(ctx, auth0.Request{Operation: "list connections of client", Path: []string{"clients", id, "connections"},
+			Query: url.Values{"fields": {"id,name"}, "include_fields": {"true"}}}, auth0.Checkpoint, "connections")
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range t.rows {
+			enabled[text(c["name"])] = true
+		}
+		if !some {
+			return enabled, nil
+		}
+	}
+	out := fields{}
+	for name := range wanted {
+		out[name] = enabled[name] == true
+		if !s.bulk(v1.KindClient) || unknown(name) {
+			continue
+		}
+		connection, err := s.connection(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		if connection == nil {
+			continue
+		}
+		clients, err := s.enabledClients(ctx, text(connection["id"]))
+		if err != nil {
+			return nil, err
+		}
+		out[name] = len(clients.by("client_id", id)) > 0
+	}
+	return out, nil
+}
+
+func (clientKind) export(s *session, raw fields) (name, skip string) {
+	name = text(raw["name"])
+	switch {
+	case raw["global"] == true:
+		return name, "it is Auth0's own global client"
+	case raw["client_id"] == s.ClientID():
+		return name, "it is the client by which Tenon calls"
+	}
+	return name, ""
 }
 
 func (s *session) secretRef(r v1.Resource) secret.Ref {
@@ -247,7 +296,24 @@ func (k clientKind) create(ctx context.Context, s *session, r v1.Resource, want 
 			return nil, fmt.Errorf("store the client secret of %s: %w", r.Metadata.Name, err)
 		}
 	}
-	return k.view(ctx, s, r, raw, want)
+	// No connection is switched on for a client that has just been made.
+	enabled := want["enabled_connections"]
+	f, err := k.view(ctx, s, r, raw, without(want, "enabled_connections"))
+	if err == nil && enabled != nil {
+		off := fields{}
+		for name := range object(enabled) {
+			off[name] = false
+		}
+		f.live["enabled_connections"] = off
+	}
+	return f, err
+}
+
+// without is a tree less one of its keys.
+func without(f fields, key string) fields {
+	out := maps.Clone(f)
+	delete(out, key)
+	return out
 }
 
 func (k clientKind) converge(ctx context.Context, s *session, r v1.Resource, live *found, want fields) error {
@@ -334,6 +400,32 @@ func (clientKind) report(s *session, r v1.Resource, live *found) engine.Outputs 
 }
 
 func (clientKind) marks() bool { return true }
+
+func (clientKind) perishable() []string {
+	return []string{"client_id", "client_secret", "signing_keys", "grants and organizations that are not managed"}
+}
+
+// calls: what connections are enabled is read before and after, and written one by
+// one.
+func (k clientKind) calls(step engine.Step) int {
+	n := base{}.calls(step)
+	spec, ok := step.Resource.Spec.(*v1.Auth0ClientSpec)
+	if !ok || n == 0 || len(spec.EnabledConnections) == 0 {
+		return n
+	}
+	switch step.Action {
+	case engine.Create, engine.Replace:
+		n += 2 + 2*len(spec.EnabledConnections)
+	case engine.Update, engine.Adopt:
+		n += 2
+		for _, c := range step.Changes {
+			if strings.HasPrefix(c.Path, "enabled_connections.") {
+				n += 2
+			}
+		}
+	}
+	return n
+}
 
 func (clientKind) unset(path string, want any) (any, bool) {
 	switch {

@@ -20,8 +20,6 @@ func (clientGrantKind) scopes() []string {
 	return []string{"create:client_grants", "read:client_grants", "update:client_grants", "delete:client_grants"}
 }
 
-func (clientGrantKind) outputs() []string { return []string{"id", "client_id", "audience"} }
-
 func (clientGrantKind) needs(r v1.Resource) []need {
 	if spec, ok := r.Spec.(*v1.Auth0ClientGrantSpec); ok && spec.Audience.ValueFrom == nil {
 		return []need{{v1.KindResourceServer, spec.Audience.Value}}
@@ -60,27 +58,63 @@ func clientGrantView(raw fields) fields {
 	return view
 }
 
-func (clientGrantKind) find(ctx context.Context, s *session, _ v1.Resource, want fields) (*found, error) {
+func (clientGrantKind) template() fields { return templateOf(&v1.Auth0ClientGrantSpec{}) }
+
+func (clientGrantKind) grants(ctx context.Context, s *session, query url.Values) (*table, error) {
+	return s.all(ctx, auth0.Request{Operation: "list client grants", Path: []string{"client-grants"}, Query: query}, auth0.Checkpoint, "client_grants")
+}
+
+func (k clientGrantKind) every(ctx context.Context, s *session) ([]fields, error) {
+	t, err := k.grants(ctx, s, nil)
+	if err != nil {
+		return nil, err
+	}
+	return t.rows, nil
+}
+
+func (k clientGrantKind) read(ctx context.Context, s *session, id string) (fields, error) {
+	if !s.bulk(v1.KindClientGrant) {
+		return s.byID(ctx, "read client grant", nil, "client-grants", id)
+	}
+	t, err := k.grants(ctx, s, nil)
+	if err != nil {
+		return nil, err
+	}
+	return one("client grant", t.by("id", id), nil)
+}
+
+func (k clientGrantKind) search(ctx context.Context, s *session, _ v1.Resource, want fields) (fields, error) {
 	client, audience := text(want["client"]), text(want["audience"])
 	if unknown(client) || unknown(audience) {
 		return nil, nil
 	}
-	query := url.Values{}
-	if !s.bulk {
+	var query url.Values
+	if !s.bulk(v1.KindClientGrant) {
 		query = url.Values{"client_id": {client}, "audience": {audience}}
 	}
-	all, err := s.all(ctx, auth0.Request{Operation: "list client grants", Path: []string{"client-grants"}, Query: query}, auth0.Checkpoint, "client_grants")
+	t, err := k.grants(ctx, s, query)
 	if err != nil {
 		return nil, err
 	}
-	raw, err := one("client grant", all, func(g fields) bool {
+	return one("client grant", t.by("client_id", client), func(g fields) bool {
 		kind := text(g["subject_type"])
-		return g["client_id"] == client && g["audience"] == audience && (kind == want["subject_type"] || kind == "" && want["subject_type"] == "client")
+		return g["audience"] == audience && (kind == want["subject_type"] || kind == "" && want["subject_type"] == "client")
 	})
-	if raw == nil || err != nil {
-		return nil, err
-	}
+}
+
+func (clientGrantKind) view(_ context.Context, _ *session, _ v1.Resource, raw, _ fields) (*found, error) {
 	return &found{id: text(raw["id"]), live: clientGrantView(raw), raw: raw}, nil
+}
+
+func (clientGrantKind) export(s *session, raw fields) (name, skip string) {
+	name = text(raw["client_id"]) + " for " + text(raw["audience"])
+	switch {
+	case raw["client_id"] == s.ClientID():
+		return name, "it is the grant by which Tenon calls"
+	case text(raw["client_id"]) == "":
+		return name, "it is a default for all clients of a group, which is not managed"
+	}
+	return name, ""
 }
 
 func (clientGrantKind) create(ctx context.Context, s *session, _ v1.Resource, want fields, _ string) (*found, error) {
@@ -120,6 +154,9 @@ func (clientGrantKind) report(_ *session, _ v1.Resource, live *found) engine.Out
 }
 
 func (clientGrantKind) identity() []string { return []string{"client", "audience", "scope"} }
+
+func (clientGrantKind) immutable() []string { return []string{"client", "audience", "subject_type"} }
+func (clientGrantKind) expendable() bool    { return true }
 
 func (clientGrantKind) unset(path string, want any) (any, bool) {
 	if path == "organization_usage" {

@@ -3,6 +3,9 @@ package direct
 import (
 	"context"
 	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
 
 	v1 "github.com/tenonhq/tenon/api/v1"
 	"github.com/tenonhq/tenon/internal/auth0"
@@ -15,10 +18,6 @@ func (resourceServerKind) rank() int { return 1 }
 
 func (resourceServerKind) scopes() []string {
 	return []string{"create:resource_servers", "read:resource_servers", "update:resource_servers", "delete:resource_servers"}
-}
-
-func (resourceServerKind) outputs() []string {
-	return []string{"id", "identifier", "name", "signing_alg"}
 }
 
 func (resourceServerKind) predict(r v1.Resource) engine.Outputs {
@@ -92,36 +91,101 @@ func resourceServerBody(want fields, keys []string) fields {
 	return body
 }
 
-func (resourceServerKind) find(ctx context.Context, s *session, r v1.Resource, want fields) (*found, error) {
+func (resourceServerKind) template() fields { return templateOf(&v1.Auth0ResourceServerSpec{}) }
+
+func (resourceServerKind) every(ctx context.Context, s *session) ([]fields, error) {
+	t, err := s.apis(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return t.rows, nil
+}
+
+// apis reads the list. Auth0 pages through no more than 1000 of them and has no
+// other way to list; what lies beyond is asked for by identifier, ten at a time.
+func (s *session) apis(ctx context.Context) (*table, error) {
+	const cached = "resource-servers"
+	if t := s.lists[cached]; t != nil {
+		return t, nil
+	}
+	rows, err := s.list(ctx, auth0.Request{Operation: "list APIs", Path: []string{"resource-servers"}}, auth0.Offset, "resource_servers")
+	if err != nil && (auth0.ClassOf(err) != auth0.Invalid || len(rows) < 1000) {
+		return nil, err
+	}
+	if err != nil {
+		t := &table{rows: rows}
+		var beyond []string
+		for _, r := range s.resources {
+			if spec, ok := r.Spec.(*v1.Auth0ResourceServerSpec); ok && len(t.by("identifier", spec.Identifier)) == 0 {
+				beyond = append(beyond, spec.Identifier)
+			}
+		}
+		for batch := range slices.Chunk(beyond, 10) {
+			var more []fields
+			err := s.Do(ctx, auth0.Request{Operation: "list APIs by identifier", Method: http.MethodGet, Path: []string{"resource-servers"}, Query: url.Values{"identifiers": batch}}, &more)
+			if err != nil {
+				return nil, err
+			}
+			for _, row := range more {
+				if slices.Contains(batch, text(row["identifier"])) {
+					rows = append(rows, row)
+				}
+			}
+		}
+	}
+	s.lists[cached] = &table{rows: rows, partial: err != nil}
+	return s.lists[cached], nil
+}
+
+func (k resourceServerKind) read(ctx context.Context, s *session, id string) (fields, error) {
+	if !s.bulk(v1.KindResourceServer) {
+		return s.byID(ctx, "read API", nil, "resource-servers", id)
+	}
+	t, err := s.apis(ctx)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := one("API "+id, t.by("id", id), nil)
+	if raw == nil && err == nil && t.partial {
+		return s.byID(ctx, "read API", nil, "resource-servers", id)
+	}
+	return raw, err
+}
+
+func (k resourceServerKind) search(ctx context.Context, s *session, _ v1.Resource, want fields) (fields, error) {
 	identifier := text(want["identifier"])
-	var raw fields
-	if s.bulk {
-		all, err := s.all(ctx, auth0.Request{Operation: "list APIs", Path: []string{"resource-servers"}}, auth0.Offset, "resource_servers")
+	if s.bulk(v1.KindResourceServer) {
+		t, err := s.apis(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if raw, err = one("API "+identifier, all, func(o fields) bool { return o["identifier"] == identifier }); raw == nil || err != nil {
-			return nil, err
-		}
-	} else {
-		var err error
-		raw, err = s.get(ctx, "read API", nil, "resource-servers", identifier)
-		if auth0.ClassOf(err) == auth0.NotFound {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		if raw["identifier"] != identifier {
-			// The path takes ids too: an identifier that looks like one must not find
-			// another API.
-			return nil, nil
+		raw, err := one("API "+identifier, t.by("identifier", identifier), nil)
+		if raw != nil || err != nil || !t.partial {
+			return raw, err
 		}
 	}
+	raw, err := s.byID(ctx, "read API", nil, "resource-servers", identifier)
+	if raw["identifier"] != identifier {
+		// The path takes ids too: an identifier that looks like one must not find
+		// another API.
+		return nil, err
+	}
+	return raw, err
+}
+
+func (resourceServerKind) view(_ context.Context, _ *session, _ v1.Resource, raw, _ fields) (*found, error) {
 	if raw["is_system"] == true {
-		return nil, &auth0.Error{Class: auth0.Invalid, Operation: "find API", Message: identifier + " is Auth0's own and cannot be managed"}
+		return nil, &auth0.Error{Class: auth0.Invalid, Operation: "find API", Message: text(raw["identifier"]) + " is Auth0's own and cannot be managed"}
 	}
+	delete(raw, "signing_secret")
 	return &found{id: text(raw["id"]), live: resourceServerView(raw), raw: raw}, nil
+}
+
+func (resourceServerKind) export(_ *session, raw fields) (name, skip string) {
+	if raw["is_system"] == true {
+		return text(raw["identifier"]), "it is Auth0's own"
+	}
+	return text(raw["name"]), ""
 }
 
 func (resourceServerKind) create(ctx context.Context, s *session, _ v1.Resource, want fields, _ string) (*found, error) {
@@ -136,7 +200,7 @@ func (resourceServerKind) create(ctx context.Context, s *session, _ v1.Resource,
 	if err != nil {
 		return nil, err
 	}
-	return &found{id: text(raw["id"]), live: resourceServerView(raw), raw: raw}, nil
+	return resourceServerKind{}.view(ctx, s, v1.Resource{}, raw, want)
 }
 
 func (resourceServerKind) converge(ctx context.Context, s *session, _ v1.Resource, live *found, want fields) error {
@@ -160,12 +224,41 @@ func (resourceServerKind) remove(ctx context.Context, s *session, _ v1.Resource,
 }
 
 func (resourceServerKind) report(_ *session, _ v1.Resource, live *found) engine.Outputs {
-	return engine.Outputs{"id": live.id, "identifier": text(live.raw["identifier"]), "name": text(live.raw["name"]), "signing_alg": text(live.raw["signing_alg"])}
+	out := engine.Outputs{"id": live.id, "is_system": "false"}
+	for _, key := range []string{"identifier", "name", "signing_alg", "token_dialect", "client_id"} {
+		if v := text(live.live[key]); v != "" {
+			out[key] = v
+		}
+	}
+	for _, key := range []string{"token_lifetime", "token_lifetime_for_web"} {
+		if n, ok := live.live[key].(float64); ok {
+			out[key] = strconv.Itoa(int(n))
+		}
+	}
+	for _, key := range []string{"allow_offline_access", "skip_consent_for_verifiable_first_party_clients", "enforce_policies"} {
+		out[key] = strconv.FormatBool(live.live[key] == true)
+	}
+	return out
 }
 
 // identity: what create sends and nobody else is likely to have sent alike.
 func (resourceServerKind) identity() []string {
 	return []string{"identifier", "name", "signing_alg", "enforce_policies", "token_dialect", "scopes", "token_lifetime"}
+}
+
+func (resourceServerKind) immutable() []string { return []string{"identifier"} }
+
+func (resourceServerKind) perishable() []string {
+	return []string{"id", "signing_secret", "permissions that roles and users have of it"}
+}
+
+// calls: the lifetime for browsers takes an update of its own.
+func (k resourceServerKind) calls(step engine.Step) int {
+	n := base{}.calls(step)
+	if spec, ok := step.Resource.Spec.(*v1.Auth0ResourceServerSpec); ok && spec.TokenLifetimeForWeb != nil && (step.Action == engine.Create || step.Action == engine.Replace) {
+		n += 2
+	}
+	return n
 }
 
 func (resourceServerKind) unset(path string, want any) (any, bool) {

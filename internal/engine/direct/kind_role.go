@@ -19,8 +19,6 @@ func (roleKind) scopes() []string {
 	return []string{"create:roles", "read:roles", "update:roles", "delete:roles"}
 }
 
-func (roleKind) outputs() []string { return []string{"id", "name", "description"} }
-
 func roleName(r v1.Resource) string {
 	if spec, ok := r.Spec.(*v1.Auth0RoleSpec); ok && spec.Name != nil {
 		return *spec.Name
@@ -54,11 +52,38 @@ func (roleKind) want(_ context.Context, _ *session, r v1.Resource, _ resolver) (
 	return want, nil
 }
 
-func (roleKind) find(ctx context.Context, s *session, r v1.Resource, want fields) (*found, error) {
-	raw, err := s.role(ctx, roleName(r))
-	if raw == nil || err != nil {
+func (roleKind) template() fields { return templateOf(&v1.Auth0RoleSpec{}) }
+
+func (k roleKind) roles(ctx context.Context, s *session, query url.Values) (*table, error) {
+	return s.all(ctx, auth0.Request{Operation: "list roles", Path: []string{"roles"}, Query: query}, auth0.Offset, "roles")
+}
+
+func (k roleKind) every(ctx context.Context, s *session) ([]fields, error) {
+	t, err := k.roles(ctx, s, nil)
+	if err != nil {
 		return nil, err
 	}
+	return t.rows, nil
+}
+
+func (k roleKind) read(ctx context.Context, s *session, id string) (fields, error) {
+	if !s.bulk(v1.KindRole) {
+		return s.byID(ctx, "read role", nil, "roles", id)
+	}
+	t, err := k.roles(ctx, s, nil)
+	if err != nil {
+		return nil, err
+	}
+	return one("role "+id, t.by("id", id), nil)
+}
+
+func (roleKind) search(ctx context.Context, s *session, r v1.Resource, _ fields) (fields, error) {
+	return s.role(ctx, roleName(r))
+}
+
+// view reads the permissions with a call for each role whose resource lists them:
+// Auth0 shows the permissions of one role at a time.
+func (roleKind) view(ctx context.Context, s *session, _ v1.Resource, raw, want fields) (*found, error) {
 	live := object(clone(raw))
 	id := text(raw["id"])
 	if want["permissions"] != nil {
@@ -67,7 +92,7 @@ func (roleKind) find(ctx context.Context, s *session, r v1.Resource, want fields
 			return nil, err
 		}
 		permissions := []any{}
-		for _, p := range granted {
+		for _, p := range granted.rows {
 			permissions = append(permissions, fields{"name": p["permission_name"], "resource_server_identifier": p["resource_server_identifier"]})
 		}
 		live["permissions"] = permissions
@@ -79,15 +104,22 @@ func (roleKind) find(ctx context.Context, s *session, r v1.Resource, want fields
 // role finds a role by name, nil if there is none. The filter of the list is a
 // substring without case, so the result is compared again.
 func (s *session) role(ctx context.Context, name string) (fields, error) {
-	query := url.Values{}
-	if !s.bulk {
-		query.Set("name_filter", name)
+	var query url.Values
+	if !s.bulk(v1.KindRole) && !s.bulk(v1.KindUser) {
+		query = url.Values{"name_filter": {name}}
 	}
-	all, err := s.all(ctx, auth0.Request{Operation: "list roles", Path: []string{"roles"}, Query: query}, auth0.Offset, "roles")
+	t, err := roleKind{}.roles(ctx, s, query)
 	if err != nil {
 		return nil, err
 	}
-	return one("role "+name, all, func(o fields) bool { return o["name"] == name })
+	return one("role "+name, t.by("name", name), nil)
+}
+
+func (roleKind) export(_ *session, raw fields) (name, skip string) {
+	if text(raw["owner_id"]) != "" {
+		return text(raw["name"]), "it belongs to an organization"
+	}
+	return text(raw["name"]), ""
 }
 
 func (roleKind) create(ctx context.Context, s *session, _ v1.Resource, want fields, _ string) (*found, error) {
@@ -152,6 +184,16 @@ func (roleKind) report(_ *session, _ v1.Resource, live *found) engine.Outputs {
 
 func (roleKind) collections() []string { return []string{"permissions"} }
 func (roleKind) identity() []string    { return []string{"name", "description"} }
+
+func (roleKind) perishable() []string { return []string{"id", "users that have the role"} }
+
+func (roleKind) calls(step engine.Step) int {
+	n := base{}.calls(step)
+	if spec, ok := step.Resource.Spec.(*v1.Auth0RoleSpec); ok && len(spec.Permissions) > 0 && n > 1 || step.Action == engine.Create && len(spec.Permissions) > 0 {
+		n += 3 + (len(spec.Permissions)-1)/50 // read before and after, and written
+	}
+	return n
+}
 
 func (roleKind) unset(path string, want any) (any, bool) {
 	if path == "description" {

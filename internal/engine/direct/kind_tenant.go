@@ -3,6 +3,7 @@ package direct
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -22,17 +23,8 @@ func (tenantKind) scopes() []string {
 	return []string{
 		"read:tenant_settings", "update:tenant_settings",
 		"read:guardian_factors", "update:guardian_factors", "read:mfa_policies", "update:mfa_policies",
-		"read:attack_protection", "update:attack_protection",
+		"read:attack_protection", "update:attack_protection", "read:branding", "update:branding",
 	}
-}
-
-func (tenantKind) outputs() []string { return []string{"id", "domain"} }
-
-func (tenantKind) predict(r v1.Resource) engine.Outputs {
-	if spec, ok := r.Spec.(*v1.Auth0TenantSpec); ok {
-		return engine.Outputs{"id": spec.Domain, "domain": spec.Domain}
-	}
-	return nil
 }
 
 // attackProtection maps the spec's names to those of the API.
@@ -50,7 +42,7 @@ func (tenantKind) want(_ context.Context, s *session, r v1.Resource, _ resolver)
 	if err != nil {
 		return nil, err
 	}
-	if spec.Domain != s.Domain() {
+	if spec.Domain != "" && spec.Domain != s.Domain() {
 		return nil, &auth0.Error{Class: auth0.Invalid, Operation: "plan tenant",
 			Message: fmt.Sprintf("the resource is for %s, but the tenant is %s", spec.Domain, s.Domain())}
 	}
@@ -59,6 +51,7 @@ func (tenantKind) want(_ context.Context, s *session, r v1.Resource, _ resolver)
 		return nil, err
 	}
 	delete(want, "domain")
+	delete(want, "credentials") // how Tenon calls is the worker's configuration
 	sortTenant(want)
 	return want, nil
 }
@@ -72,14 +65,59 @@ func sortTenant(f fields) {
 		"attack_protection.suspicious_ip_throttling.shields", "attack_protection.suspicious_ip_throttling.allowlist")
 }
 
-func (tenantKind) find(ctx context.Context, s *session, _ v1.Resource, want fields) (*found, error) {
+// part reads one of the tenant's singletons once for each session.
+func (s *session) part(ctx context.Context, operation string, path ...string) (fields, error) {
+	cached := fmt.Sprint(path)
+	if t := s.lists[cached]; t != nil {
+		return object(clone(t.rows[0])), nil
+	}
+	f, err := s.get(ctx, operation, nil, path...)
+	if err != nil {
+		return nil, err
+	}
+	s.lists[cached] = &table{rows: []fields{f}}
+	return object(clone(f)), nil
+}
+
+func (tenantKind) template() fields {
+	t := templateOf(&v1.Auth0TenantSpec{})
+	delete(t, "domain")
+	delete(t, "credentials")
+	return t
+}
+
+// A tenant always exists, and is what its parts are.
+func (tenantKind) read(_ context.Context, s *session, _ string) (fields, error) {
+	return fields{"domain": s.Domain()}, nil
+}
+
+func (k tenantKind) search(ctx context.Context, s *session, _ v1.Resource, _ fields) (fields, error) {
+	return k.read(ctx, s, "")
+}
+
+func (k tenantKind) every(ctx context.Context, s *session) ([]fields, error) {
+	raw, err := k.read(ctx, s, "")
+	return []fields{raw}, err
+}
+
+func (tenantKind) export(*session, fields) (name, skip string) { return "tenant", "" }
+
+// view reads the parts that are wanted, each once for all resources.
+func (tenantKind) view(ctx context.Context, s *session, _ v1.Resource, _, want fields) (*found, error) {
 	live := fields{}
 	if want["settings"] != nil {
-		settings, err := s.get(ctx, "read tenant settings", nil, "tenants", "settings")
+		settings, err := s.part(ctx, "read tenant settings", "tenants", "settings")
 		if err != nil {
 			return nil, err
 		}
 		live["settings"] = settings
+	}
+	if want["branding"] != nil {
+		branding, err := s.part(ctx, "read branding", "branding")
+		if err != nil {
+			return nil, err
+		}
+		live["branding"] = branding
 	}
 	if mfa := object(want["mfa"]); mfa != nil {
 		got := fields{}
@@ -105,8 +143,8 @@ func (tenantKind) find(ctx context.Context, s *session, _ v1.Resource, want fiel
 	}
 	if wanted := object(want["attack_protection"]); wanted != nil {
 		got := fields{}
-		for name := range wanted {
-			settings, err := s.get(ctx, "read "+strings.ReplaceAll(name, "_", " "), nil, "attack-protection", attackProtection[name])
+		for _, name := range slices.Sorted(maps.Keys(wanted)) {
+			settings, err := s.part(ctx, "read "+strings.ReplaceAll(name, "_", " "), "attack-protection", attackProtection[name])
 			if err != nil {
 				return nil, err
 			}
@@ -141,6 +179,18 @@ func (tenantKind) converge(ctx context.Context, s *session, _ v1.Resource, live 
 			body[k] = settings[k]
 		}
 		if _, err := s.send(ctx, "update tenant settings", http.MethodPatch, body, "tenants", "settings"); err != nil {
+			return err
+		}
+	}
+	if branding, now := object(want["branding"]), object(live.live["branding"]); len(changedKeys(now, branding)) > 0 {
+		body := fields{}
+		for _, k := range changedKeys(now, branding) {
+			body[k] = branding[k]
+			if k == "colors" {
+				body[k] = merge(object(now[k]), branding[k])
+			}
+		}
+		if _, err := s.send(ctx, "update branding", http.MethodPatch, body, "branding"); err != nil {
 			return err
 		}
 	}
@@ -213,12 +263,29 @@ func convergeMFA(ctx context.Context, s *session, live, want fields) error {
 func (tenantKind) remove(context.Context, *session, v1.Resource, *found) error { return nil }
 
 func (k tenantKind) report(s *session, _ v1.Resource, _ *found) engine.Outputs {
-	return engine.Outputs{"id": s.Domain(), "domain": s.Domain()}
+	return engine.Outputs{"domain": s.Domain()}
+}
+
+func (tenantKind) calls(step engine.Step) int {
+	parts := map[string]bool{}
+	for _, c := range step.Changes {
+		head, rest, _ := strings.Cut(c.Path, ".")
+		part, _, _ := strings.Cut(rest, ".")
+		if head == "settings" {
+			part = ""
+		}
+		if head == "mfa" && part == "factors" {
+			part = rest
+		}
+		parts[head+"."+part] = true
+	}
+	return 3 * len(parts)
 }
 
 func (tenantKind) unset(path string, want any) (any, bool) {
 	switch path {
-	case "settings.session_cookie.mode", "settings.session_cookie", "settings.mtls", "settings.acr_values_supported", "settings.sessions":
+	case "branding.logo_url", "branding.favicon_url", "branding.font.url", "branding.colors.primary", "branding.colors.page_background",
+		"settings.session_cookie.mode", "settings.session_cookie", "settings.mtls", "settings.acr_values_supported", "settings.sessions":
 		return nil, true
 	case "settings.friendly_name", "settings.picture_url", "settings.support_email", "settings.support_url",
 		"settings.default_audience", "settings.default_directory", "settings.default_redirection_uri":

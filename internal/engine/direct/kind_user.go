@@ -26,8 +26,6 @@ func (userKind) scopes() []string {
 	return []string{"create:users", "read:users", "update:users", "delete:users", "read:roles"}
 }
 
-func (userKind) outputs() []string { return []string{"id", "user_id", "email"} }
-
 func (userKind) predict(r v1.Resource) engine.Outputs {
 	if spec, ok := r.Spec.(*v1.Auth0UserSpec); ok {
 		return engine.Outputs{"email": strings.ToLower(spec.Email)}
@@ -60,7 +58,6 @@ func (userKind) want(ctx context.Context, s *session, r v1.Resource, resolve res
 	if err != nil {
 		return nil, err
 	}
-	delete(want, "connection")
 	want["email"] = strings.ToLower(spec.Email)
 	delete(want, "roles")
 	if spec.Roles != nil {
@@ -96,6 +93,9 @@ func (s *session) roleByName(ctx context.Context, r v1.Resource, path, name stri
 	}
 	for _, other := range s.resources {
 		if other.Kind == v1.KindRole && roleName(other) == name {
+			if owned := s.inventory[engine.KeyOf(other)]; owned != nil && owned.Outputs["id"] != "" {
+				return owned.Outputs["id"], nil // it has another name in the tenant
+			}
 			return unknownValue(engine.KeyOf(other)), nil
 		}
 	}
@@ -108,12 +108,34 @@ func (s *session) roleByName(ctx context.Context, r v1.Resource, path, name stri
 func userView(raw fields) fields {
 	view := object(clone(raw))
 	view["email"] = strings.ToLower(text(raw["email"]))
+	view["connection"] = primaryConnection(raw)
 	setDefault(view, "blocked", false)
 	setDefault(view, "email_verified", false)
 	return view
 }
 
-func (userKind) find(ctx context.Context, s *session, r v1.Resource, want fields) (*found, error) {
+func (userKind) template() fields {
+	t := templateOf(&v1.Auth0UserSpec{})
+	return t
+}
+
+// every reads the users that a search finds, at most 1000: Auth0 shows no more.
+// What was written in the last seconds may be missing from it.
+func (userKind) every(ctx context.Context, s *session) ([]fields, error) {
+	rows, err := s.list(ctx, auth0.Request{Operation: "list users", Path: []string{"users"}, Query: url.Values{"search_engine": {"v3"}, "sort": {"created_at:1"}}}, auth0.Offset, "users")
+	if auth0.ClassOf(err) == auth0.Invalid && len(rows) >= 1000 {
+		return rows, nil
+	}
+	return rows, err
+}
+
+// read asks for the one user. A search would read a hundred at a time and lag
+// behind what was written a moment ago: a plan made from it could be wrong.
+func (userKind) read(ctx context.Context, s *session, id string) (fields, error) {
+	return s.byID(ctx, "read user", nil, "users", id)
+}
+
+func (userKind) search(ctx context.Context, s *session, r v1.Resource, want fields) (fields, error) {
 	spec, err := specOf[*v1.Auth0UserSpec](r)
 	if err != nil {
 		return nil, err
@@ -126,13 +148,18 @@ func (userKind) find(ctx context.Context, s *session, r v1.Resource, want fields
 	}
 	// An account that only has this connection as a linked, secondary identity is
 	// somebody else's.
-	raw, err := one("user", users, func(u fields) bool {
-		identities := list(u["identities"])
-		return len(identities) > 0 && object(identities[0])["connection"] == spec.Connection
-	})
-	if raw == nil || err != nil {
-		return nil, err
+	return one("user", users, func(u fields) bool { return primaryConnection(u) == spec.Connection })
+}
+
+func primaryConnection(user fields) string {
+	identities := list(user["identities"])
+	if len(identities) == 0 {
+		return ""
 	}
+	return text(object(identities[0])["connection"])
+}
+
+func (userKind) view(ctx context.Context, s *session, _ v1.Resource, raw, want fields) (*found, error) {
 	f := &found{id: text(raw["user_id"]), live: userView(raw), raw: raw, run: text(object(raw["app_metadata"])[engine.MarkRun])}
 	if want["roles"] != nil {
 		assigned, err := s.all(ctx, auth0.Request{Operation: "list roles of user", Path: []string{"users", f.id, "roles"}}, auth0.Offset, "roles")
@@ -140,13 +167,25 @@ func (userKind) find(ctx context.Context, s *session, r v1.Resource, want fields
 			return nil, err
 		}
 		ids := []any{}
-		for _, role := range assigned {
+		for _, role := range assigned.rows {
 			ids = append(ids, role["id"])
 		}
 		f.live["roles"] = ids
 		sortSets(f.live, "roles")
 	}
 	return f, nil
+}
+
+func (userKind) export(_ *session, raw fields) (name, skip string) {
+	name = text(raw["email"])
+	identities := list(raw["identities"])
+	switch {
+	case name == "":
+		return text(raw["user_id"]), "it has no email address"
+	case len(identities) == 0 || object(identities[0])["provider"] != "auth0":
+		return name, "it comes from an identity provider, which owns it"
+	}
+	return name, ""
 }
 
 func (userKind) create(ctx context.Context, s *session, r v1.Resource, want fields, run string) (*found, error) {
@@ -162,6 +201,9 @@ func (userKind) create(ctx context.Context, s *session, r v1.Resource, want fiel
 	delete(body, "roles")
 	body["connection"] = spec.Connection
 	body["password"] = password.Reveal()
+	if id, ok := strings.CutPrefix(text(body["user_id"]), "auth0|"); ok {
+		body["user_id"] = id // one that is made anew keeps its id
+	}
 	// No mail that Tenon did not decide to send: verification is a ticket's job.
 	body["verify_email"] = false
 	body["app_metadata"] = merge(object(want["app_metadata"]), fields{engine.MarkRun: run})
@@ -235,7 +277,21 @@ func (userKind) report(_ *session, _ v1.Resource, live *found) engine.Outputs {
 	return engine.Outputs{"id": live.id, "user_id": live.id, "email": strings.ToLower(text(live.raw["email"]))}
 }
 
-func (userKind) marks() bool           { return true }
+func (userKind) marks() bool         { return true }
+func (userKind) immutable() []string { return []string{"connection"} }
+
+func (userKind) perishable() []string {
+	return []string{"password", "second factors", "linked identities", "organization memberships"}
+}
+
+func (userKind) calls(step engine.Step) int {
+	n := base{}.calls(step)
+	if spec, ok := step.Resource.Spec.(*v1.Auth0UserSpec); ok && n > 0 && len(spec.Roles) > 0 && step.Action != engine.Delete {
+		n += 3
+	}
+	return n
+}
+
 func (userKind) collections() []string { return []string{"roles"} }
 
 func (userKind) unset(path string, want any) (any, bool) {

@@ -1,6 +1,7 @@
 package direct
 
 import (
+	"container/heap"
 	"fmt"
 	"slices"
 	"sort"
@@ -9,42 +10,6 @@ import (
 	v1 "github.com/tenonhq/tenon/api/v1"
 	"github.com/tenonhq/tenon/internal/engine"
 )
-
-// expand adds a grant for each api_grants entry of a client, so that the plan
-// shows it as the object of its own that it is in Auth0.
-func expand(resources []v1.Resource) []v1.Resource {
-	var out []v1.Resource
-	for _, r := range resources {
-		out = append(out, r)
-		spec, ok := r.Spec.(*v1.Auth0ClientSpec)
-		if !ok {
-			continue
-		}
-		for _, g := range spec.APIGrants {
-			scope := g.Scopes
-			if scope == nil {
-				scope = []string{}
-			}
-			target := g.Audience.Value
-			if g.Audience.ValueFrom != nil {
-				target = g.Audience.ValueFrom.Name
-			}
-			out = append(out, v1.New(r.Metadata.Name+"-"+grantName(target), &v1.Auth0ClientGrantSpec{
-				Client: v1.From(v1.KindClient, r.Metadata.Name), Audience: g.Audience, Scope: scope,
-				AllowAnyOrganization: g.AllowAnyOrganization, OrganizationUsage: g.OrganizationUsage,
-			}))
-		}
-	}
-	return out
-}
-
-// grantName makes an identifier such as https://api.example.com/ fit for a name.
-func grantName(identifier string) string {
-	if _, rest, ok := strings.Cut(identifier, "://"); ok {
-		identifier = rest
-	}
-	return strings.Trim(strings.ReplaceAll(identifier, "/", "-"), "-")
-}
 
 // node is a resource with the resources that must come before it.
 type node struct {
@@ -80,9 +45,9 @@ func order(resources []v1.Resource, known map[engine.Key]engine.Outputs) ([]node
 		for _, ref := range n.resource.Spec.References() {
 			target := engine.Key{Kind: ref.Kind, Name: ref.Name}
 			if nodes[target] != nil {
-				if !slices.Contains(nodes[target].kind.outputs(), ref.Output()) {
+				if !slices.Contains(outputsOf(target.Kind), ref.Output()) {
 					return nil, fmt.Errorf("%s: %s: %s has no output %q (it has %s): %w", key, ref.Path, target, ref.Output(),
-						strings.Join(nodes[target].kind.outputs(), ", "), engine.ErrUnresolved)
+						strings.Join(outputsOf(target.Kind), ", "), engine.ErrUnresolved)
 				}
 				n.after = append(n.after, target)
 			} else if _, ok := known[target]; !ok {
@@ -118,21 +83,17 @@ func sorted(nodes map[engine.Key]*node) ([]node, error) {
 			free = append(free, key)
 		}
 	}
-	less := func(a, b engine.Key) int {
-		if d := nodes[a].kind.rank() - nodes[b].kind.rank(); d != 0 {
-			return d
-		}
-		return strings.Compare(a.Name, b.Name)
+	queue := &ready{nodes: nodes}
+	for _, key := range free {
+		heap.Push(queue, key)
 	}
 	var out []node
-	for len(free) > 0 {
-		slices.SortFunc(free, less)
-		key := free[0]
-		free = free[1:]
+	for queue.Len() > 0 {
+		key, _ := heap.Pop(queue).(engine.Key)
 		out = append(out, *nodes[key])
 		for _, f := range followers[key] {
 			if waiting[f]--; waiting[f] == 0 {
-				free = append(free, f)
+				heap.Push(queue, f)
 			}
 		}
 	}
@@ -140,6 +101,28 @@ func sorted(nodes map[engine.Key]*node) ([]node, error) {
 		return out, nil
 	}
 	return nil, fmt.Errorf("%s: %w", circle(nodes, waiting), engine.ErrCycle)
+}
+
+// ready is a heap of what waits for nothing: lower ranks first, then names.
+type ready struct {
+	nodes map[engine.Key]*node
+	keys  []engine.Key
+}
+
+func (r *ready) Len() int      { return len(r.keys) }
+func (r *ready) Swap(i, j int) { r.keys[i], r.keys[j] = r.keys[j], r.keys[i] }
+func (r *ready) Push(x any)    { r.keys = append(r.keys, x.(engine.Key)) }
+func (r *ready) Pop() any {
+	last := r.keys[len(r.keys)-1]
+	r.keys = r.keys[:len(r.keys)-1]
+	return last
+}
+func (r *ready) Less(i, j int) bool {
+	a, b := r.keys[i], r.keys[j]
+	if d := r.nodes[a].kind.rank() - r.nodes[b].kind.rank(); d != 0 {
+		return d < 0
+	}
+	return a.Name < b.Name
 }
 
 // circle names the resources of one circle, in order.
@@ -186,7 +169,7 @@ func naturalKey(r v1.Resource) (need, bool) {
 		return need{r.Kind, roleName(r)}, true
 	case *v1.Auth0UserSpec:
 		return need{r.Kind, spec.Connection + " " + strings.ToLower(spec.Email)}, true
-	case *v1.Auth0ConnectionSpec, *v1.Auth0ClientSpec, *v1.Auth0ActionSpec:
+	case *v1.Auth0ConnectionSpec, *v1.Auth0ClientSpec, *v1.Auth0ActionSpec, *v1.Auth0EventStreamSpec:
 		return need{r.Kind, r.Metadata.Name}, true
 	}
 	return need{}, false

@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
+	"regexp"
 	"slices"
 	"strings"
 
 	v1 "github.com/tenonhq/tenon/api/v1"
+	"github.com/tenonhq/tenon/internal/auth0"
 	"github.com/tenonhq/tenon/internal/engine"
 )
 
@@ -20,42 +23,122 @@ func unknown(v any) bool {
 }
 
 // Plan implements engine.Engine. It reads lists rather than single objects, so
-// that its cost grows with the number of pages.
+// that its cost grows with the number of pages: 100 objects a call. What Auth0
+// shows of one object only costs a call for each, and only if a resource sets it:
+// the permissions of a role, a user, the roles of a user.
 func (e *Engine) Plan(ctx context.Context, req engine.Request) (*engine.Plan, error) {
-	resources := expand(req.Resources)
+	resources, err := engine.Expand(req.Resources)
+	if err != nil {
+		return nil, err
+	}
 	if err := check(resources); err != nil {
 		return nil, err
 	}
-	nodes, err := order(resources, req.Known)
+	p := &planning{stack: req.Stack != "" || len(req.Inventory) > 0, outputs: map[engine.Key]engine.Outputs{}, pending: map[engine.Key]bool{}, claimed: map[string]engine.Key{}, moved: map[string]reference{}}
+	inventory, err := inventoryOf(req.Inventory)
+	if err != nil {
+		return nil, err
+	}
+	for key, owned := range inventory {
+		p.outputs[key] = owned.Outputs
+	}
+	for key, known := range req.Known {
+		p.outputs[key] = known
+	}
+	nodes, err := order(resources, p.outputs)
 	if err != nil {
 		return nil, fmt.Errorf("plan %s: %w", req.Tenant, err)
+	}
+	deletes, err := p.deletions(req.Delete, nodes, inventory)
+	if err != nil {
+		return nil, err
 	}
 	s, err := e.session(ctx, req.Tenant)
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
-	s.bulk, s.resources = true, resources
+	s.resources, s.inventory, s.wanted = resources, inventory, map[string]int{}
+	for _, n := range append(slices.Clone(nodes), deletes...) {
+		s.wanted[n.resource.Kind]++
+	}
 
 	plan := &engine.Plan{Tenant: req.Tenant, Engine: Name, Steps: []engine.Step{}}
-	outputs := map[engine.Key]engine.Outputs{}
-	for key, known := range req.Known {
-		outputs[key] = known
-	}
-	pending := map[engine.Key]bool{}
 	for _, n := range nodes {
-		step, out, err := planStep(ctx, s, n, outputs, pending)
+		step, out, err := p.step(ctx, s, n)
 		if err != nil {
 			return nil, fmt.Errorf("plan %s: %w", engine.KeyOf(n.resource), err)
 		}
-		outputs[step.Key] = out
-		pending[step.Key] = step.Action == engine.Create
+		p.outputs[step.Key] = out
+		p.pending[step.Key] = step.Action == engine.Create || step.Action == engine.Replace
 		plan.Steps = append(plan.Steps, *step)
 	}
+	for _, n := range deletes {
+		step, err := p.deletion(ctx, s, n)
+		if err != nil {
+			return nil, fmt.Errorf("plan %s: %w", engine.KeyOf(n.resource), err)
+		}
+		plan.Steps = append(plan.Steps, *step)
+	}
+	if len(p.invalid.Problems) > 0 {
+		return nil, &p.invalid
+	}
+	for i, step := range plan.Steps {
+		if step.Action != engine.None {
+			plan.Steps[i].Calls = kindOf(step.Key.Kind).calls(step)
+		}
+	}
+	plan.Cost = s.cost(plan.Steps)
 	if plan.Hash, err = plan.ComputeHash(); err != nil {
 		return nil, err
 	}
 	return plan, nil
 }
+
+// cost adds up what the plan took and what its steps will take.
+func (s *session) cost(steps []engine.Step) engine.Cost {
+	cost := engine.Cost{Reads: int(s.reads.Load())}
+	for _, step := range steps {
+		cost.Writes += step.Calls
+	}
+	burst, rate := s.Pace()
+	if rate > 0 {
+		cost.PerSecond = math.Round(rate*100) / 100
+		cost.Seconds = math.Ceil(float64(max(cost.Writes-burst, 0)) / rate)
+	}
+	return cost
+}
+
+func inventoryOf(owned []engine.Owned) (map[engine.Key]*engine.Owned, error) {
+	inventory := make(map[engine.Key]*engine.Owned, len(owned))
+	byID := map[string]engine.Key{}
+	for i := range owned {
+		o := &owned[i]
+		if inventory[o.Key] != nil {
+			return nil, invalid(o.Key, "metadata.name", "is in the inventory twice")
+		}
+		if other, dup := byID[o.Key.Kind+"/"+o.ObjectID]; dup && o.Key.Kind != v1.KindTenant {
+			return nil, invalid(o.Key, "metadata.name", fmt.Sprintf("is the same object in Auth0 as %s: the inventory has %s for both", other, o.ObjectID))
+		}
+		inventory[o.Key], byID[o.Key.Kind+"/"+o.ObjectID] = o, o.Key
+	}
+	return inventory, nil
+}
+
+// planning is what a plan knows while it is made.
+type planning struct {
+	// stack: the plan is for a stack, so what is not in its inventory is adopted.
+	stack   bool
+	outputs map[engine.Key]engine.Outputs
+	pending map[engine.Key]bool
+	// claimed says which step has taken an object, by kind and id.
+	claimed map[string]engine.Key
+	// moved are ids that will not come back the same: those of objects to be deleted.
+	moved   map[string]reference
+	invalid engine.InvalidError
+}
+
+// connectionName is Auth0's own rule.
+var connectionName = regexp.MustCompile(`^[a-zA-Z0-9](-[a-zA-Z0-9]|[a-zA-Z0-9])*$`)
 
 // check validates every resource, and what only shows when they are seen together.
 func check(resources []v1.Resource) error {
@@ -67,8 +150,14 @@ func check(resources []v1.Resource) error {
 		for _, p := range r.Validate() {
 			invalid.Problems = append(invalid.Problems, engine.ResourceProblem{Key: engine.KeyOf(r), Problem: p})
 		}
-		if spec, ok := r.Spec.(*v1.Auth0ConnectionSpec); ok && spec.EnabledClients != nil {
-			authoritative[r.Metadata.Name] = true
+		if spec, ok := r.Spec.(*v1.Auth0ConnectionSpec); ok {
+			if spec.EnabledClients != nil {
+				authoritative[r.Metadata.Name] = true
+			}
+			if !connectionName.MatchString(r.Metadata.Name) || len(r.Metadata.Name) > 128 {
+				invalid.Problems = append(invalid.Problems, engine.ResourceProblem{Key: engine.KeyOf(r), Problem: v1.Problem{Path: "metadata.name",
+					Message: "must have at most 128 letters, digits and single hyphens, and begin and end with a letter or digit: Auth0 refuses other names of connections"}})
+			}
 		}
 	}
 	for _, r := range resources {
@@ -106,14 +195,14 @@ func tenantOverlaps(r v1.Resource, setBy map[string]engine.Key) []engine.Resourc
 		return []engine.ResourceProblem{{Key: engine.KeyOf(r), Problem: v1.Problem{Path: "spec", Message: err.Error()}}}
 	}
 	delete(f, "domain")
+	delete(f, "credentials")
 	var problems []engine.ResourceProblem
 	walk("", nil, f, func(path string, _, _ any) {
-		at := spec.Domain + " " + path
-		if other, dup := setBy[at]; dup && other != engine.KeyOf(r) {
+		if other, dup := setBy[path]; dup && other != engine.KeyOf(r) {
 			problems = append(problems, engine.ResourceProblem{Key: engine.KeyOf(r), Problem: v1.Problem{Path: "spec." + path, Message: "is set by " + other.String() + " too"}})
 			return
 		}
-		setBy[at] = engine.KeyOf(r)
+		setBy[path] = engine.KeyOf(r)
 	})
 	return problems
 }
@@ -138,40 +227,164 @@ func resolveFrom(key engine.Key, outputs map[engine.Key]engine.Outputs, pending 
 	}
 }
 
-func planStep(ctx context.Context, s *session, n node, outputs map[engine.Key]engine.Outputs, pending map[engine.Key]bool) (*engine.Step, engine.Outputs, error) {
-	key := engine.KeyOf(n.resource)
-	want, err := n.kind.want(ctx, s, n.resource, resolveFrom(key, outputs, pending))
+// step compares one resource with its object.
+func (p *planning) step(ctx context.Context, s *session, n node) (*engine.Step, engine.Outputs, error) {
+	r, key, owned := n.resource, engine.KeyOf(n.resource), s.inventory[engine.KeyOf(n.resource)]
+	want, err := n.kind.want(ctx, s, r, resolveFrom(key, p.outputs, p.pending))
 	if err != nil {
 		return nil, nil, err
 	}
-	live, err := n.kind.find(ctx, s, n.resource, want)
+	step := &engine.Step{Key: key, Resource: r, After: n.after}
+	s.resend = s.rotated(n.kind, r, owned)
+	raw, err := s.locate(ctx, n.kind, r, want)
 	if err != nil {
 		return nil, nil, err
 	}
-	step := &engine.Step{Key: key, Resource: n.resource, After: n.after}
-	if live == nil {
+	if raw == nil {
 		step.Action, step.Reason = engine.Create, "it does not exist"
+		if owned != nil {
+			step.Reason = "somebody has deleted it in the tenant"
+		}
 		step.Changes = differences(nil, want)
 		step.Risks = risks(n.kind, step)
-		return step, n.kind.predict(n.resource), nil
+		problems, err := s.missing(ctx, n.kind, r, nil)
+		p.invalid.Problems = append(p.invalid.Problems, problems...)
+		return step, n.kind.predict(r), err
+	}
+	live, err := n.kind.view(ctx, s, r, raw, want)
+	if err != nil {
+		return nil, nil, err
+	}
+	_, singleton := n.kind.(tenantKind)
+	adopting := p.stack && !singleton && (owned == nil || owned.ObjectID != live.id)
+	if adopting {
+		owned = nil
+		if s.resend != nil {
+			s.resend = nil
+			if live, err = n.kind.view(ctx, s, r, raw, want); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	if !singleton {
+		if other, taken := p.claimed[key.Kind+"/"+live.id]; taken {
+			return nil, nil, invalid(key, "metadata.name", fmt.Sprintf("is the same object in Auth0 as %s: %s", other, live.id))
+		}
+		p.claimed[key.Kind+"/"+live.id] = key
 	}
 	step.ObjectID = live.id
 	step.Changes = differences(live.live, want)
-	before, err := json.Marshal(project(live.live, want))
-	if err != nil {
-		return nil, nil, fmt.Errorf("record the live object: %w", err)
-	}
-	step.Before = before
+	recorded := project(live.live, want)
+	marking := live.adopt && !p.stack
+	fixed := slices.ContainsFunc(step.Changes, func(c engine.Change) bool { return isBelow(c.Path, n.kind.immutable()) })
 	switch {
-	case live.adopt:
+	case fixed && owned == nil && !n.kind.expendable():
+		// Said when planning: a plan that can never be applied is worse than none. To
+		// delete what others made takes more than a manifest that looks like it.
+		return nil, nil, unchangeable(key, n.kind, step.Changes)
+	case fixed:
+		if protected(r) || owned != nil && protected(owned.Resource) {
+			p.invalid.Problems = append(p.invalid.Problems, protection(key, "a change of "+immutableChange(n.kind, step.Changes)+" replaces it"))
+		}
+		step.Action, step.Reason = engine.Replace, immutableChange(n.kind, step.Changes)+" cannot be changed in Auth0"
+		if recorded, err = s.everything(ctx, n.kind, r, raw); err != nil {
+			return nil, nil, err
+		}
+	case adopting:
+		step.Action, step.Reason = engine.Adopt, "it exists, and is not in the stack yet"
+		// That our store lacks its secret is no difference in the tenant.
+		step.Changes = slices.DeleteFunc(step.Changes, func(c engine.Change) bool { return c.Path == secretStored })
+	case marking:
 		step.Action, step.Reason = engine.Adopt, "it exists, and is not managed yet"
+		step.Changes = append(step.Changes, engine.Change{Path: markPath, After: r.Metadata.Name})
 	case len(step.Changes) == 0:
 		step.Action, step.Reason = engine.None, "it is as desired"
 	default:
 		step.Action, step.Reason = engine.Update, reason(step.Changes)
 	}
+	needed := orNone(s.resend)
+	if step.Action == engine.Replace {
+		needed = nil // all of them
+	}
+	problems, err := s.missing(ctx, n.kind, r, needed)
+	if err != nil {
+		return nil, nil, err
+	}
+	p.invalid.Problems = append(p.invalid.Problems, problems...)
+	if owned != nil {
+		if err := explain(ctx, s, n.kind, step, owned, live, want, p); err != nil {
+			return nil, nil, err
+		}
+		if step.Action != engine.None && len(n.kind.secrets(owned.Resource)) > 0 {
+			step.Previous = &owned.Resource
+		}
+	}
+	if step.Before, err = json.Marshal(encodeIDs(recorded, p.moved)); err != nil {
+		return nil, nil, fmt.Errorf("record the live object: %w", err)
+	}
 	step.Risks = risks(n.kind, step)
-	return step, n.kind.report(s, n.resource, live), nil
+	return step, n.kind.report(s, r, live), nil
+}
+
+// orNone keeps an empty set from meaning all.
+func orNone(paths map[string]bool) map[string]bool {
+	if paths == nil {
+		return map[string]bool{}
+	}
+	return paths
+}
+
+// markPath is where the change that marks a client as managed is shown.
+const markPath = "client_metadata." + engine.MarkName
+
+func marks(step engine.Step) bool {
+	return slices.ContainsFunc(step.Changes, func(c engine.Change) bool { return c.Path == markPath })
+}
+
+func isBelow(path string, roots []string) bool {
+	return slices.ContainsFunc(roots, func(root string) bool { return path == root || strings.HasPrefix(path, root+".") })
+}
+
+func immutableChange(k kind, changes []engine.Change) string {
+	for _, c := range changes {
+		if isBelow(c.Path, k.immutable()) {
+			return c.Path
+		}
+	}
+	return ""
+}
+
+func unchangeable(key engine.Key, k kind, changes []engine.Change) error {
+	path := immutableChange(k, changes)
+	for _, c := range changes {
+		if c.Path == path {
+			return &auth0.Error{Class: auth0.Conflict, Operation: "find " + key.String(),
+				Message: fmt.Sprintf("an object of this name exists with %s %v, which cannot be changed to %v; it is not in the stack, so it is not replaced", path, c.Before, c.After)}
+		}
+	}
+	return nil
+}
+
+// everything reads all fields that the kind knows of an object.
+func (s *session) everything(ctx context.Context, k kind, r v1.Resource, raw fields) (any, error) {
+	resend := s.resend
+	s.resend = nil
+	defer func() { s.resend = resend }()
+	live, err := k.view(ctx, s, r, raw, k.template())
+	if err != nil {
+		return nil, err
+	}
+	all := object(prune(project(live.live, k.template())))
+	for name, v := range all {
+		if _, there := raw[name]; !there && (v == false || name == "token_dialect") {
+			delete(all, name) // what an answer leaves out means that, and need not be said again
+		}
+	}
+	if _, connection := k.(connectionKind); connection {
+		b, options := blockOf(text(all["strategy"])), object(raw["options"])
+		b.withoutDefaults(object(all[b.name]), options)
+	}
+	return all, nil
 }
 
 func reason(changes []engine.Change) string {
@@ -189,14 +402,22 @@ func reason(changes []engine.Change) string {
 }
 
 func risks(k kind, step *engine.Step) []engine.Risk {
-	if slices.ContainsFunc(step.Changes, k.widens) {
-		return []engine.Risk{engine.WidensAccess}
+	var out []engine.Risk
+	if step.Action == engine.Delete || step.Action == engine.Replace {
+		out = append(out, engine.Destructive)
 	}
-	return nil
+	if slices.ContainsFunc(step.Changes, k.widens) {
+		out = append(out, engine.WidensAccess)
+	}
+	if step.Action != engine.Create && slices.ContainsFunc(step.Changes, isSecret) {
+		out = append(out, engine.RotatesSecret)
+	}
+	return out
 }
 
-// decodeBefore reads a step's record of the live object.
-func decodeBefore(step engine.Step) (fields, error) {
+// decodeBefore reads a step's record of the live object. Ids of objects that have
+// been made anew since are those of outputs.
+func decodeBefore(step engine.Step, outputs map[engine.Key]engine.Outputs, missing bool) (fields, error) {
 	if len(step.Before) == 0 {
 		return nil, nil
 	}
@@ -204,7 +425,7 @@ func decodeBefore(step engine.Step) (fields, error) {
 	if err := json.Unmarshal(step.Before, &before); err != nil {
 		return nil, fmt.Errorf("%s: the record of the live object cannot be read: %w", step.Key, err)
 	}
-	return before, nil
+	return object(decodeIDs(before, outputs, missing)), nil
 }
 
 var errNoSpec = errors.New("the step has no resource")

@@ -6,7 +6,9 @@ import (
 	"sort"
 	"strings"
 
+	v1 "github.com/tenonhq/tenon/api/v1"
 	"github.com/tenonhq/tenon/internal/engine"
+	"github.com/tenonhq/tenon/internal/secret"
 )
 
 // Revert implements engine.Engine. It deletes an object only if this run created
@@ -26,12 +28,15 @@ func (e *Engine) revert(ctx context.Context, req engine.ApplyRequest) (*engine.R
 		return nil, err
 	}
 	step := req.Step
-	s.id, s.reverting = step.ObjectID, true
+	s.id, s.reverting, s.previous = step.ObjectID, true, step.Previous
 	release := s.locks.acquire(req.Tenant + "/" + step.Key.String())
 	defer release()
 	nothing := &engine.Result{Key: step.Key, Action: engine.None, ObjectID: step.ObjectID}
-	if step.Action == engine.None {
+	switch step.Action {
+	case engine.None:
 		return nothing, nil
+	case engine.Delete:
+		return e.remake(ctx, s, k, req, nil)
 	}
 	// A reference that does not resolve means that an earlier step never ran; then
 	// this one did not either, or it has been reverted with it.
@@ -43,7 +48,10 @@ func (e *Engine) revert(ctx context.Context, req engine.ApplyRequest) (*engine.R
 	if err != nil {
 		return nil, err
 	}
-	live, err := k.find(ctx, s, step.Resource, want)
+	if step.Action == engine.Replace {
+		return e.remake(ctx, s, k, req, want)
+	}
+	live, err := s.find(ctx, k, step.Resource, want)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +80,7 @@ func (e *Engine) revert(ctx context.Context, req engine.ApplyRequest) (*engine.R
 
 // restore puts the fields that the step changed back to what they were.
 func (e *Engine) restore(ctx context.Context, s *session, k kind, req engine.ApplyRequest, live *found, want fields) (*engine.Result, error) {
-	before, err := decodeBefore(req.Step)
+	before, err := decodeBefore(req.Step, req.Outputs, false)
 	if err != nil {
 		return nil, err
 	}
@@ -81,11 +89,33 @@ func (e *Engine) restore(ctx context.Context, s *session, k kind, req engine.App
 	}
 	target := fields{}
 	var unrestored []string
+	old := s.previousSecrets(k)
 	walk("", before, want, func(path string, value, wanted any) {
-		if path == secretStored {
+		switch {
+		case path == secretStored:
 			return // a stored secret harms nobody, and may be in use
-		}
-		if !same(value, wanted) && k.lost(path, value, wanted) {
+		case same(value, wanted):
+		case value == anotherSecret:
+			// The step has written a secret. What was there before is known by its reference,
+			// if the stack had written that too.
+			if old[path] == "" || old[path] == k.secrets(req.Step.Resource)[path] {
+				unrestored = append(unrestored, path)
+				return
+			}
+			value = theSecret
+			set(live.live, want, path, anotherSecret)
+		case value == theSecret || wanted == theSecret:
+			// One method of authentication instead of another.
+			if value == theSecret && old[path] == "" {
+				unrestored = append(unrestored, path)
+				return
+			}
+		case path == "secrets" && len(k.secrets(req.Step.Resource))+len(old) > 0:
+			value = restorableSecrets(value, wanted, old, &unrestored)
+			if rewritten := list(value); len(rewritten) > 0 && len(old) > 0 {
+				set(live.live, want, path, append([]any{anotherValue}, rewritten...))
+			}
+		case k.lost(path, value, wanted):
 			unrestored = append(unrestored, path)
 			return
 		}
@@ -100,8 +130,11 @@ func (e *Engine) restore(ctx context.Context, s *session, k kind, req engine.App
 	})
 	// What an emptied object leaves behind is the object's own absence.
 	collapse(target)
+	if streams, ok := k.(eventStreamKind); ok {
+		unrestored = append(unrestored, streams.keepAuthorization(s, target, want)...)
+	}
 	sort.Strings(unrestored)
-	if req.Step.Action == engine.Adopt {
+	if marks(req.Step) {
 		target["client_metadata"] = merge(object(target["client_metadata"]), fields{engine.MarkName: nil})
 	}
 	live.adopt = false
@@ -114,6 +147,140 @@ func (e *Engine) restore(ctx context.Context, s *session, k kind, req engine.App
 		e.cfg.Logger.InfoContext(ctx, "restored what the run had changed", "tenant", req.Tenant, "resource", req.Step.Key.String(), "run", req.Run)
 	}
 	return &engine.Result{Key: req.Step.Key, Action: action, ObjectID: live.id, Unrestored: unrestored}, nil
+}
+
+// restorableSecrets is the list of an action's secrets as it was, less those whose
+// values are known to nobody.
+func restorableSecrets(before, want any, old map[string]secret.Ref, unrestored *[]string) any {
+	wanted := members(want)
+	out := []any{}
+	for _, x := range list(before) {
+		name, rewritten := strings.CutSuffix(text(x), anotherValue)
+		if (rewritten || !wanted[canonical(x)]) && old["secrets."+name] == "" {
+			*unrestored = append(*unrestored, "secrets."+name)
+			if !wanted[canonical(name)] {
+				continue
+			}
+		}
+		out = append(out, name)
+	}
+	return sortSet(out)
+}
+
+// remake makes an object anew that the step has deleted, from the record of all
+// its fields; for a replacement it first deletes what the step has made in its
+// place. want is nil for a deletion.
+func (e *Engine) remake(ctx context.Context, s *session, k kind, req engine.ApplyRequest, want fields) (*engine.Result, error) {
+	step := req.Step
+	before, err := decodeBefore(step, req.Outputs, true)
+	if err != nil {
+		return nil, err
+	}
+	nothing := &engine.Result{Key: step.Key, Action: engine.None, ObjectID: step.ObjectID}
+	if step.ObjectID == "" {
+		return nothing, nil
+	}
+	raw, err := k.read(ctx, s, step.ObjectID)
+	if err != nil {
+		return nil, err
+	}
+	r := step.Resource
+	if step.Previous != nil {
+		r = *step.Previous
+	}
+	if raw != nil && (req.Run == "" || text(object(raw["app_metadata"])[engine.MarkRun]) != req.Run) {
+		return nothing, nil // it was never deleted: only a user that was made anew has the id it had
+	}
+	s.id, s.previous = "", nil
+	target := restorable(before)
+	if _, user := k.(userKind); user {
+		target["user_id"] = step.ObjectID // Auth0 lets a user have the id it had
+	}
+	clientTarget(k, r, target)
+	if want != nil {
+		if err := unmake(ctx, s, k, req, want, target); err != nil {
+			return nil, err
+		}
+	}
+	live, err := s.find(ctx, k, r, target)
+	if err != nil {
+		return nil, err
+	}
+	if live != nil && k.marks() && (live.run != req.Run || req.Run == "") {
+		live = nil // somebody else's, of the same name
+	}
+	log := e.cfg.Logger.With("tenant", req.Tenant, "resource", step.Key.String(), "run", req.Run)
+	if live == nil {
+		if live, err = k.create(ctx, s, r, target, req.Run); err != nil {
+			return nil, err
+		}
+		log.InfoContext(ctx, "made anew what the run had deleted")
+	}
+	live.adopt = false
+	if len(differences(live.live, target)) > 0 {
+		if err := k.converge(ctx, s, r, live, target); err != nil {
+			return nil, err
+		}
+		if live, err = s.check(ctx, k, r, live.id, target); err != nil {
+			return nil, err
+		}
+	}
+	res, err := result(s, k, engine.Step{Key: step.Key, Action: engine.Create, Resource: r}, live)
+	if err != nil {
+		return nil, err
+	}
+	res.Unrestored = k.perishable()
+	return res, nil
+}
+
+// unmake deletes what a replacement has made, unless it has made nothing, or what
+// is there is what was there before.
+func unmake(ctx context.Context, s *session, k kind, req engine.ApplyRequest, want, target fields) error {
+	made, err := s.find(ctx, k, req.Step.Resource, want)
+	if made == nil || err != nil || sameIdentity(k, made.live, target) {
+		return err
+	}
+	if k.marks() {
+		if made.run != req.Run || req.Run == "" {
+			return nil
+		}
+	} else if path, ok := matches(k, made, want); !ok {
+		return fmt.Errorf("%s has changed since it was made, so it is not deleted: %w", path, engine.ErrStale)
+	}
+	return k.remove(ctx, s, req.Step.Resource, made)
+}
+
+// restorable is what an object is made from again: its record without our marks,
+// which are written anew.
+func restorable(before fields) fields {
+	target := object(clone(before))
+	if target == nil {
+		target = fields{}
+	}
+	withoutMarks(target)
+	walk("", nil, clone(target), func(path string, _, v any) {
+		if v == anotherSecret {
+			set(target, before, path, theSecret)
+		}
+	})
+	return target
+}
+
+// clientTarget asks for what is no field of the object: that its secret is kept.
+func clientTarget(k kind, r v1.Resource, target fields) {
+	if spec, ok := r.Spec.(*v1.Auth0ClientSpec); ok && confidential(spec) {
+		target[secretStored] = true
+	}
+}
+
+// sameIdentity compares the fields that cannot be changed.
+func sameIdentity(k kind, live, target fields) bool {
+	for _, path := range k.immutable() {
+		if !same(live[path], target[path]) || !same(target[path], live[path]) {
+			return false
+		}
+	}
+	return true
 }
 
 // set writes a dotted path into target. shape is the tree that the path came

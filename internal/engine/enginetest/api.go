@@ -126,6 +126,7 @@ const (
 	actionsPath     = "actions/actions?per_page=100"
 	usersPath       = "users-by-email?email="
 	bindingsPath    = "actions/triggers/post-login/bindings"
+	streamsPath     = "event-streams?take=100"
 )
 
 // inventory is what the tenant holds, by family: how many of each name.
@@ -137,6 +138,7 @@ func (a *api) inventory() map[string]map[string]int {
 		{"resource-servers", apisPath, "resource_servers", "identifier"}, {"client-grants", grantsPath, "client_grants", "audience"},
 		{"roles", rolesPath, "roles", "name"}, {"actions", actionsPath, "actions", "name"},
 		{"users", usersPath + "ada@example.com", "", "email"}, {"bindings", bindingsPath, "bindings", "display_name"},
+		{"event-streams", streamsPath, "eventStreams", "name"},
 	} {
 		count := map[string]int{}
 		for _, d := range a.list(f.path, f.key) {

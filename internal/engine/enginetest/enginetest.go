@@ -64,7 +64,9 @@ type bench struct {
 	engine engine.Engine
 	link   *Link
 	store  *Memory
-	api    *api
+	// env is where an export says that its secrets are to be put.
+	env *Memory
+	api *api
 }
 
 // Run runs the suite.
@@ -89,6 +91,19 @@ func Run(t *testing.T, cfg Config) {
 		"secrets are in the secret store only": testSecrets,
 		"a lost secret is recovered":           testLostSecret,
 		"widened access is marked":             testRisk,
+		"a stack from beginning to end":        testStack,
+		"delete":                               testDelete,
+		"replace":                              testReplace,
+		"adopt every kind":                     testAdoptAll,
+		"renamed objects are found by id":      testRename,
+		"drift and its cause":                  testDrift,
+		"secrets are rotated and put back":     testRotation,
+		"rollback after every step":            testRollback,
+		"revert of a delete":                   testRevertDelete,
+		"an export plans clean":                testExport,
+		"an export of what others made":        testExportForeign,
+		"a resource takes over another's":      testTakeOver,
+		"every boolean explicitly false":       testEveryBoolean,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // each has a tenant of its own
@@ -99,11 +114,11 @@ func Run(t *testing.T, cfg Config) {
 
 func newBench(t *testing.T, cfg Config) *bench {
 	target := cfg.Tenant(t)
-	store := NewMemory(map[string]string{"action-token": actionSecret})
-	b := &bench{T: t, target: target, link: &Link{}, store: store}
+	store := NewMemory(given())
+	b := &bench{T: t, target: target, link: &Link{}, store: store, env: NewMemory(map[string]string{})}
 	b.api = newAPI(t, target)
 	b.engine = cfg.Engine(t, Env{
-		Target: target, Link: b.link, Secrets: secret.Stores{"memory": store},
+		Target: target, Link: b.link, Secrets: secret.Stores{"memory": store, "env": b.env},
 		SecretRef: func(tenant string, key engine.Key, output string) secret.Ref {
 			return secret.Ref("memory:" + tenant + "/" + key.String() + "/" + output)
 		},
@@ -240,6 +255,10 @@ func (m *Memory) Get(_ context.Context, name string) (secret.Value, error) {
 		return secret.New(v), nil
 	}
 	return secret.Value{}, fmt.Errorf("%s: %w", name, secret.ErrNotFound)
+}
+
+func (m *Memory) put(name, value string) error {
+	return m.Put(context.Background(), name, secret.New(value))
 }
 
 // Put implements secret.Store.

@@ -1,11 +1,45 @@
 package enginetest
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"sync"
+	"time"
+
 	v1 "github.com/tenonhq/tenon/api/v1"
 )
 
-// actionSecret is a canary: nothing but the tenant may ever see it.
-const actionSecret = "canary-action-secret-91c4"
+// actionSecret and the others are canaries: nothing but the tenant may ever see
+// them.
+const (
+	actionSecret  = "canary-action-secret-91c4"
+	socialSecret  = "canary-social-secret-27ad"
+	webhookSecret = "canary-webhook-secret-5e0b"
+)
+
+// given is what the secret store holds from the beginning.
+func given() map[string]string {
+	return map[string]string{"action-token": actionSecret, "social": socialSecret, "webhook": webhookSecret}
+}
+
+// certificate is that of the suite's SAML identity provider.
+var certificate = sync.OnceValue(func() string {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(7), Subject: pkix.Name{CommonName: "idp.example.com"}, NotBefore: time.Now(), NotAfter: time.Now().AddDate(1, 0, 0)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		panic(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+})
 
 // stack is a set of resources with every kind in it, in an order that does not
 // satisfy their references.
@@ -30,6 +64,20 @@ func stack(domain string) []v1.Resource {
 		v1.New("staff", &v1.Auth0ConnectionSpec{Strategy: "auth0", DisplayName: new("Staff"), Metadata: map[string]string{"owner": "platform"},
 			DatabaseOptions: &v1.DatabaseOptions{PasswordPolicy: new("excellent"), PasswordMinLength: new(14), DisableSignup: new(true), BruteForceProtection: new(true),
 				PasswordHistorySize: new(5), PasswordNoPersonalInfo: new(true), PasswordDictionary: new(true)}}),
+		v1.New("google", &v1.Auth0ConnectionSpec{Strategy: "google-oauth2", SocialOptions: &v1.SocialOptions{ClientID: "google-client", ClientSecret: "memory:social",
+			Scopes: []string{"profile", "email"}, AllowedAudiences: []string{"ios.example.com"}, UpstreamParams: map[string]string{"prompt": "consent"}}}),
+		v1.New("partner-saml", &v1.Auth0ConnectionSpec{Strategy: "samlp", DisplayName: new("Partner"), ShowAsButton: new(true), SAMLOptions: &v1.SAMLOptions{
+			SignInEndpoint: "https://idp.example.com/sso", SigningCert: certificate(), SignOutEndpoint: new("https://idp.example.com/slo"), UserIDAttribute: new("uid"),
+			SignRequest: new(true), SignatureAlgorithm: new("rsa-sha256"), DigestAlgorithm: new("sha256"), AttributeMappings: map[string]string{"email": "mail"}}}),
+		v1.New("partner-oidc", &v1.Auth0ConnectionSpec{Strategy: "oidc", OIDCOptions: &v1.OIDCOptions{Issuer: "https://op.example.com", ClientID: "auth0",
+			ClientSecret: new(v1.SecretRef("memory:social")), Type: new("back_channel"), Scopes: []string{"openid", "email"}, UserinfoEndpoint: new("https://op.example.com/me"),
+			AttributeMappings: map[string]string{"email": "mail"}}}),
+		v1.New("entra", &v1.Auth0ConnectionSpec{Strategy: "waad", AzureADOptions: &v1.AzureADOptions{ClientID: "app", ClientSecret: "memory:social", Domain: "contoso.onmicrosoft.com",
+			UseCommonEndpoint: new(false), ShouldTrustEmailVerified: new(false), MaxGroupsToRetrieve: new(50), APIEnableUsers: new(true)}}),
+		v1.New("events", &v1.Auth0EventStreamSpec{DestinationType: "webhook", Subscriptions: []string{"user.updated", "user.created"}, WebhookConfiguration: &v1.WebhookConfiguration{
+			WebhookEndpoint: "https://events.example.com/hook", WebhookAuthorization: &v1.WebhookAuthorization{Method: "bearer", Token: new(v1.SecretRef("memory:webhook"))}}}),
+		v1.New("bridge", &v1.Auth0EventStreamSpec{DestinationType: "eventbridge", Subscriptions: []string{"user.deleted"},
+			EventBridgeConfiguration: &v1.EventBridgeConfiguration{AWSAccountID: "123456789012", AWSRegion: "eu-west-1"}}),
 		v1.New("admin", &v1.Auth0RoleSpec{Description: new("may do everything"), Permissions: []v1.Permission{
 			{Name: "default:write", ResourceServerIdentifier: "https://api.example.com"}, {Name: "default:read", ResourceServerIdentifier: "https://api.example.com"}}}),
 		v1.New("viewer", &v1.Auth0RoleSpec{Name: new("Viewer"), Permissions: []v1.Permission{{Name: "default:read", ResourceServerIdentifier: "https://api.example.com"}}}),
@@ -129,6 +177,23 @@ func changed(resources []v1.Resource) []v1.Resource {
 			s.Code += "\n// second edition\n"
 			s.TriggerBinding.DisplayName = new("Roles into tokens")
 		}),
+		edit(resources, "google", func(s *v1.Auth0ConnectionSpec) {
+			s.SocialOptions.Scopes = []string{"email"}
+			s.SocialOptions.UpstreamParams = map[string]string{"prompt": "select_account"}
+		}),
+		edit(resources, "partner-saml", func(s *v1.Auth0ConnectionSpec) {
+			s.SAMLOptions.SignRequest = new(false)
+			s.SAMLOptions.AttributeMappings = map[string]string{"email": "emailAddress"}
+		}),
+		edit(resources, "partner-oidc", func(s *v1.Auth0ConnectionSpec) {
+			s.OIDCOptions.UserinfoEndpoint = new("https://op.example.com/userinfo")
+		}),
+		edit(resources, "entra", func(s *v1.Auth0ConnectionSpec) { s.AzureADOptions.MaxGroupsToRetrieve = new(20) }),
+		edit(resources, "events", func(s *v1.Auth0EventStreamSpec) {
+			s.Subscriptions = []string{"user.created"}
+			s.WebhookConfiguration.WebhookEndpoint = "https://events.example.com/new-hook"
+		}),
+		edit(resources, "bridge", func(s *v1.Auth0EventStreamSpec) { s.Subscriptions = []string{"user.deleted", "user.created"} }),
 		edit(resources, "ada", func(s *v1.Auth0UserSpec) {
 			s.Name = new("Augusta Ada King")
 			s.UserMetadata["team"] = "notes"
