@@ -126,6 +126,16 @@ type Config struct {
 	// of this package's own values.
 	DynamicConfig map[string]any
 
+	// Trust returns fingerprints of what this node trusts, by kind: "internode
+	// authority", for example. A node starts only if it shares at least one of
+	// each kind with the nodes that run on the same PostgreSQL database. It is
+	// asked again and again, and safe for concurrent use. Nil compares nothing.
+	Trust func() map[string][]string
+
+	// Now tells the time that is compared with the database's. Defaults to
+	// time.Now.
+	Now func() time.Time
+
 	// Logger receives what the server says at LogLevel and above. Nil discards.
 	Logger *slog.Logger
 	// LogLevel defaults to slog.LevelWarn.
@@ -168,6 +178,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.LogLevel == nil {
 		c.LogLevel = slog.LevelWarn
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	if c.BuildID == "" {
 		c.BuildID = buildID()

@@ -74,6 +74,16 @@ type store struct {
 	config config.Persistence
 	// close releases what keeps the database, after the server has stopped.
 	close func() error
+	// nodes is this process's entry among the others; nil but on PostgreSQL.
+	nodes *nodes
+}
+
+// leave takes the entry away.
+func (s *store) leave() error {
+	if s.nodes == nil {
+		return nil
+	}
+	return s.nodes.close()
 }
 
 // openStore prepares the database: makes it if there is none, refuses one that

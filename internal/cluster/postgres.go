@@ -226,16 +226,27 @@ func openPostgres(ctx context.Context, p Postgres) (*store, error) {
 	}, nil
 }
 
+// ErrDatabaseCredentials is wrapped by New's error when PostgreSQL refuses user
+// or password, ErrDatabaseUnreachable when nothing answers at its address.
+var (
+	ErrDatabaseCredentials = errors.New("user or password is refused")
+	ErrDatabaseUnreachable = errors.New("nothing answers there")
+)
+
 // explainPostgres says what the server's shorter answers mean for whoever
 // configured it.
 func explainPostgres(err error) error {
 	var refused *pgconn.PgError
 	if !errors.As(err, &refused) {
+		var network *net.OpError
+		if errors.As(err, &network) && network.Op == "dial" {
+			return fmt.Errorf("%w: %w", ErrDatabaseUnreachable, network)
+		}
 		return err
 	}
 	switch refused.Code {
 	case "28P01", "28000": // invalid_password, invalid_authorization_specification
-		return fmt.Errorf("user or password is refused: %w", err)
+		return fmt.Errorf("%w: %w", ErrDatabaseCredentials, refused)
 	case "42501": // insufficient_privilege
 		return fmt.Errorf("the user may not do what is needed; let an administrator create the database, owned by this user: %w", err)
 	}

@@ -16,6 +16,8 @@ import (
 	"go.temporal.io/server/common/primitives"
 	"go.temporal.io/server/temporal"
 	"google.golang.org/grpc"
+
+	"github.com/tenonhq/tenon/internal/cluster/access"
 )
 
 // prepareTimeout bounds what New does with a database.
@@ -60,8 +62,13 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, releaseAll(ports))
 	}
+	if cfg.Persistence.Postgres != nil {
+		if st.nodes, err = joinNodes(ctx, cfg); err != nil {
+			return nil, errors.Join(err, releaseAll(ports), st.close())
+		}
+	}
 	if err := createNamespaces(ctx, st, cfg.Namespaces); err != nil {
-		return nil, errors.Join(err, releaseAll(ports), st.close())
+		return nil, errors.Join(err, releaseAll(ports), st.leave(), st.close())
 	}
 	f, stop := newFatal(), newStopping()
 	return &Server{
@@ -90,7 +97,7 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 // Close releases what New took. Run does it too; Close is for a Server that
 // will not be run.
 func (s *Server) Close() error {
-	s.closeOnce.Do(func() { s.closeErr = errors.Join(releaseAll(s.ports), s.store.close()) })
+	s.closeOnce.Do(func() { s.closeErr = errors.Join(releaseAll(s.ports), s.store.leave(), s.store.close()) })
 	return s.closeErr
 }
 
@@ -105,13 +112,31 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return err
 	}
 
+	building := func(_ context.Context, do func() error) error { return do() }
+	if s.store.nodes != nil {
+		// Once more, because Temporal's way to say that the database is gone is a
+		// page on stderr.
+		if err := s.store.nodes.refresh(ctx); err != nil {
+			return fmt.Errorf("postgresql at %s: %w", s.cfg.Persistence.Postgres.Address, err)
+		}
+		building = s.store.nodes.build
+		beating, stop := context.WithCancel(context.WithoutCancel(ctx))
+		var beat sync.WaitGroup
+		beat.Go(func() { s.store.nodes.run(beating) })
+		defer beat.Wait()
+		defer stop()
+	}
+
 	worker.SetBinaryChecksum(s.cfg.BuildID)
-	server, err := guard(s.fatal, func() (temporal.Server, error) {
-		s.fatal.building.Store(true)
-		defer s.fatal.building.Store(false)
-		return temporal.NewServer(s.options()...)
-	})
-	if err != nil {
+	var server temporal.Server
+	if err := building(ctx, func() (err error) {
+		server, err = guard(s.fatal, func() (temporal.Server, error) {
+			s.fatal.building.Store(true)
+			defer s.fatal.building.Store(false)
+			return temporal.NewServer(s.options()...)
+		})
+		return err
+	}); err != nil {
 		return fmt.Errorf("build the temporal server: %w", err)
 	}
 	if _, err := guard(s.fatal, func() (struct{}, error) { return struct{}{}, server.Start() }); err != nil {
@@ -177,20 +202,21 @@ func (s *Server) options() []temporal.ServerOption {
 		temporal.WithTLSConfigFactory(tlsProvider{s.cfg.TLS}),
 	}
 	interceptors := []grpc.UnaryServerInterceptor{s.stop.intercept}
-	if access := s.cfg.Access; access != nil {
+	if a := s.cfg.Access; a != nil {
 		// Temporal reads the like-named fields of its configuration nowhere: a
 		// server without these options allows everything.
 		options = append(options,
-			temporal.WithAuthorizer(access.Authorizer()),
-			temporal.WithClaimMapper(func(*config.Config) authorization.ClaimMapper { return access.ClaimMapper() }),
-			temporal.WithAudienceGetter(func(*config.Config) authorization.JWTAudienceMapper { return access.AudienceGetter() }),
+			temporal.WithAuthorizer(a.Authorizer()),
+			temporal.WithClaimMapper(func(*config.Config) authorization.ClaimMapper { return a.ClaimMapper() }),
+			temporal.WithAudienceGetter(func(*config.Config) authorization.JWTAudienceMapper { return a.AudienceGetter() }),
 		)
-		interceptors = append(interceptors, access.Interceptors()...)
+		interceptors = append(interceptors, a.Interceptors()...)
 	} else {
 		options = append(options,
 			temporal.WithAuthorizer(authorization.NewNoopAuthorizer()),
 			temporal.WithClaimMapper(func(*config.Config) authorization.ClaimMapper { return authorization.NewNoopClaimMapper() }),
 		)
+		interceptors = append(interceptors, access.StripPrincipal())
 	}
 	options = append(options, temporal.WithChainedFrontendGrpcInterceptors(interceptors...))
 	if s.cfg.Membership == nil {
@@ -240,7 +266,7 @@ func (s *Server) temporalConfig() *config.Config {
 	return &config.Config{
 		Global:          global,
 		Persistence:     s.store.config,
-		ClusterMetadata: clusterMetadata(s.Address()),
+		ClusterMetadata: clusterMetadata(s.rpcAddress()),
 		DCRedirectionPolicy: config.DCRedirectionPolicy{
 			Policy: "noop",
 		},
@@ -251,6 +277,15 @@ func (s *Server) temporalConfig() *config.Config {
 		},
 		NamespaceDefaults: config.NamespaceDefaults{Archival: disabled},
 	}
+}
+
+// rpcAddress is where this cluster is reached by its own services: the frontend
+// of this process, or the one that a process without one takes for granted.
+func (s *Server) rpcAddress() string {
+	if address := s.Address(); address != "" {
+		return address
+	}
+	return s.cfg.Frontend
 }
 
 func clusterMetadata(address string) *cluster.Config {

@@ -123,7 +123,7 @@ func (noAudience) Audience(context.Context, any, *grpc.UnaryServerInfo) string {
 
 // Interceptors returns what must run on the frontend after authorization.
 func (a *Access) Interceptors() []grpc.UnaryServerInterceptor {
-	return []grpc.UnaryServerInterceptor{showOwnNamespaces}
+	return []grpc.UnaryServerInterceptor{showOwnNamespaces, stampPrincipal}
 }
 
 // showOwnNamespaces leaves in the answer of ListNamespaces those in which the

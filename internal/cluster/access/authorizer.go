@@ -29,7 +29,7 @@ func (a authorizer) Authorize(ctx context.Context, claims *authorization.Claims,
 	record := audit.Record{
 		Time: a.cfg.Now(), Verdict: verdict, API: target.APIName, Namespace: target.Namespace,
 		Subject: caller.Subject, Issuer: caller.Issuer, TokenID: caller.TokenID, Peer: address,
-		Target: targetOf(target.Request),
+		Target: targetOf(target.Request), Update: updateOf(target.Request),
 	}
 	if cert != nil {
 		record.Certificate = &cert.record

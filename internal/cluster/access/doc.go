@@ -5,7 +5,8 @@
 //	call ─► claim mapper: token ─► verified? ─► Caller (roles by namespace)
 //	     ─► authorizer: certificate ─► row of the policy table ─► role?
 //	                    ─► what is inside the request ─► rules ─► audit ─► verdict
-//	     ─► interceptors: ListNamespaces shows each caller its own
+//	     ─► interceptors: ListNamespaces shows each caller its own; a workflow learns
+//	        who sent it a signal or an update
 //
 // Verifying tokens is internal/token's work, issuing and revoking certificates
 // internal/pki's, the records internal/cluster/access/audit's; wiring all of

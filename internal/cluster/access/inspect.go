@@ -338,6 +338,13 @@ func targetOf(req any) string {
 	switch r := req.(type) {
 	case nil:
 		return ""
+	case *workflowservice.ExecuteMultiOperationRequest:
+		for _, op := range r.GetOperations() {
+			if id := op.GetStartWorkflow().GetWorkflowId(); id != "" {
+				return id
+			}
+		}
+		return ""
 	case hasWorkflowExecution:
 		return r.GetWorkflowExecution().GetWorkflowId()
 	case hasExecution:
@@ -354,4 +361,23 @@ func targetOf(req any) string {
 		return r.GetJobId()
 	}
 	return taskQueueOf(req)
+}
+
+// updateOf is the name and id of the update that a request sends, for the audit
+// log.
+func updateOf(req any) string {
+	name := func(u *workflowservice.UpdateWorkflowExecutionRequest) string {
+		return u.GetRequest().GetInput().GetName() + " " + u.GetRequest().GetMeta().GetUpdateId()
+	}
+	switch r := req.(type) {
+	case *workflowservice.UpdateWorkflowExecutionRequest:
+		return name(r)
+	case *workflowservice.ExecuteMultiOperationRequest:
+		for _, op := range r.GetOperations() {
+			if u := op.GetUpdateWorkflow(); u != nil {
+				return name(u)
+			}
+		}
+	}
+	return ""
 }

@@ -47,6 +47,10 @@ type Record struct {
 	// Target is what in the namespace the call is for: a workflow, schedule or
 	// task queue.
 	Target string `json:"target,omitempty"`
+	// Update is the name and id of an update of a workflow: "approve approve/c3/9f86…".
+	// Both are the caller's words; a workflow may hold the id to a form, so that it
+	// says what the update was about.
+	Update string `json:"update,omitempty"`
 	// Subject, Issuer and TokenID are the verified token's. For a token that was
 	// genuine but refused (expired, revoked) they are given as well.
 	Subject string `json:"subject,omitempty"`
@@ -84,6 +88,7 @@ func (r *Record) appendLine(b []byte, seq uint64, prev []byte) []byte {
 	b = appendText(b, "api", r.API)
 	b = appendOptional(b, "namespace", r.Namespace)
 	b = appendOptional(b, "target", r.Target)
+	b = appendOptional(b, "update", r.Update)
 	b = appendOptional(b, "subject", r.Subject)
 	b = appendOptional(b, "issuer", r.Issuer)
 	b = appendOptional(b, "token_id", r.TokenID)
