@@ -1,14 +1,25 @@
 // Package sdk connects any Go worker or API to a Tenon cluster: mutual TLS with
-// certificates that are read again for every connection, a token that is read
-// again when its file changes, and payloads that are encrypted before they
-// leave the process.
+// certificates that are read again for every connection, a token that is
+// renewed while the process runs, and payloads that are encrypted before they
+// leave it.
 //
-//	cfg, err := sdk.FromDataDir(".tenon", sdk.Worker)
+//	cfg, err := sdk.FromEnv()
 //	c, err := sdk.Dial(ctx, cfg)
-//	w := worker.New(c, "my-queue", worker.Options{})
+//	defer c.Close()
+//	w := worker.New(c, "orders", worker.Options{})
+//	w.RegisterWorkflow(OrderWorkflow)
+//	err = w.Run(worker.InterruptCh())
 //
-// Dial returns an ordinary client of the Temporal Go SDK. Other languages
-// connect through temporal.toml in the data directory.
+// Dial returns an ordinary client of the Temporal Go SDK, and Options what it
+// dials with. Where the configuration comes from: FromEnv (the variables and the
+// profile that every Temporal SDK and the stock temporal CLI read), FromDataDir
+// (the cluster on this machine), or a Config in code.
+//
+// Rotation needs no restart. A certificate, a trusted root, a token or a payload
+// key that is replaced on disk is in use from the next connection, call or
+// payload on; one that cannot be read leaves the last good one in force. A
+// cluster closes connections after five minutes, so that is how long an old
+// certificate can still be in use.
 package sdk
 
 import (
@@ -27,7 +38,6 @@ import (
 	"github.com/tenonhq/tenon/internal/codec"
 	"github.com/tenonhq/tenon/internal/config"
 	"github.com/tenonhq/tenon/internal/pki"
-	"github.com/tenonhq/tenon/internal/token"
 )
 
 // Role selects which token of a data directory a client uses.
@@ -53,20 +63,27 @@ type Config struct {
 	// Namespace defaults to "default".
 	Namespace string
 	// CAFile holds the certificates to trust, CertFile and KeyFile the client's
-	// own, all PEM. Required, but for CertFile and KeyFile where the cluster asks
-	// for a token only.
+	// own, all PEM. CAFile defaults to the roots of the system; CertFile and
+	// KeyFile are required, but where the cluster asks for a token only.
 	CAFile, CertFile, KeyFile string
 	// Plaintext connects without TLS, to a cluster that was opened on purpose.
 	Plaintext bool
 	// ServerName is the name that the server's certificate must carry. Defaults
 	// to "temporal-server", which every server of a Tenon cluster carries.
 	ServerName string
-	// TokenFile holds the JWT to present. It is read again when it changes.
-	// Required.
+	// TokenFile holds the JWT to present. It is looked at again once a second.
+	// Either it or Token is required.
 	TokenFile string
-	// PayloadKeyFile holds the keys that payloads are encrypted with. "" sends
-	// payloads in clear, to be read by whoever may read histories.
+	// Token is asked for the JWT before every call, instead of TokenFile.
+	Token TokenSource
+	// PayloadKeyFile holds the keys that payloads are encrypted with, and the
+	// messages of failures. It is read again when a payload names a key that it
+	// did not hold. "" sends payloads in clear, to be read by whoever may read
+	// histories.
 	PayloadKeyFile string
+	// DataConverter turns values into payloads before they are encrypted.
+	// Defaults to the Temporal SDK's.
+	DataConverter converter.DataConverter
 	// Identity is shown in histories. Defaults to the Temporal SDK's.
 	Identity string
 	// Logger receives the SDK's warnings. Nil discards them.
@@ -84,6 +101,9 @@ func FromDataDir(dir string, role Role) (Config, error) {
 		return Config{}, err
 	}
 	cfg := InDataDir(dir, role, e.Cluster.Address, e.Cluster.Namespace)
+	if e.Cluster.CA != "" {
+		cfg.inCerts(filepath.Dir(e.Cluster.CA), role)
+	}
 	cfg.Plaintext = e.Cluster.Plaintext
 	return cfg, nil
 }
@@ -91,16 +111,17 @@ func FromDataDir(dir string, role Role) (Config, error) {
 // InDataDir describes a cluster at an address, reached with the certificates,
 // token and payload key of a data directory.
 func InDataDir(dir string, role Role, address, namespace string) Config {
-	certs := filepath.Join(dir, "certs")
-	return Config{
-		Address:        address,
-		Namespace:      namespace,
-		CAFile:         filepath.Join(certs, "ca.crt"),
-		CertFile:       filepath.Join(certs, "temporal-client.crt"),
-		KeyFile:        filepath.Join(certs, "temporal-client.key"),
-		TokenFile:      filepath.Join(certs, string(role)+"-token.jwt"),
-		PayloadKeyFile: filepath.Join(dir, "payload.key"),
-	}
+	cfg := Config{Address: address, Namespace: namespace, PayloadKeyFile: filepath.Join(dir, "payload.key")}
+	cfg.inCerts(filepath.Join(dir, "certs"), role)
+	return cfg
+}
+
+// inCerts takes certificates and token from a folder.
+func (cfg *Config) inCerts(dir string, role Role) {
+	cfg.CAFile = filepath.Join(dir, "ca.crt")
+	cfg.CertFile = filepath.Join(dir, "temporal-client.crt")
+	cfg.KeyFile = filepath.Join(dir, "temporal-client.key")
+	cfg.TokenFile = filepath.Join(dir, string(role)+"-token.jwt")
 }
 
 // Dial connects to the cluster. The caller closes the client.
@@ -117,13 +138,10 @@ func Dial(ctx context.Context, cfg Config) (client.Client, error) {
 }
 
 // Options returns what Dial would dial with, for callers who need more of the
-// Temporal SDK's own options.
+// Temporal SDK's own options: interceptors, metrics, context propagators.
 func Options(cfg Config) (client.Options, error) {
 	if _, _, err := net.SplitHostPort(cfg.Address); err != nil {
 		return client.Options{}, fmt.Errorf("address %q: %w", cfg.Address, err)
-	}
-	if cfg.TokenFile == "" {
-		return client.Options{}, errors.New("a Tenon cluster wants a token: TokenFile is empty")
 	}
 	if cfg.Namespace == "" {
 		cfg.Namespace = "default"
@@ -143,8 +161,8 @@ func Options(cfg Config) (client.Options, error) {
 		}
 		connection.TLS = files.TLS()
 	}
-	source := token.FileSource(cfg.TokenFile)
-	if _, err := source.Token(); err != nil {
+	headers, err := cfg.headers()
+	if err != nil {
 		return client.Options{}, err
 	}
 	opts := client.Options{
@@ -152,8 +170,9 @@ func Options(cfg Config) (client.Options, error) {
 		Namespace:         cfg.Namespace,
 		Identity:          cfg.Identity,
 		Logger:            log.NewStructuredLogger(cfg.Logger),
-		HeadersProvider:   source,
+		HeadersProvider:   headers,
 		ConnectionOptions: connection,
+		DataConverter:     cfg.DataConverter,
 	}
 	if cfg.PayloadKeyFile != "" {
 		if err := encrypt(&opts, cfg.PayloadKeyFile); err != nil {
@@ -173,7 +192,7 @@ func encrypt(opts *client.Options, keyFile string) error {
 	if err != nil {
 		return err
 	}
-	opts.DataConverter = c.DataConverter(converter.GetDefaultDataConverter())
+	opts.DataConverter = c.DataConverter(opts.DataConverter)
 	opts.FailureConverter = codec.FailureConverter(opts.DataConverter)
 	return nil
 }

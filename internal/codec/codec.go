@@ -6,7 +6,8 @@
 // heartbeats, memos, and error messages with their stack traces are all
 // covered. Search attributes are not: the cluster must read them to search.
 // Key files are this package's; keys in a vault come from whoever builds the
-// Config. Who may ask for decryption over the network is not decided here.
+// Config. A Server does it over HTTP for the Web UI and the stock CLI, for those
+// who may read histories; who is genuine is internal/token's decision.
 //
 // What must always hold: a payload that was changed, cut, or relabelled with
 // another key or encoding fails to decode, and never decodes to something else;

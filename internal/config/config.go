@@ -1,11 +1,14 @@
-// Package config owns how Tenon is told what to do: the names of environment
-// variables, the .env file, and endpoints.json, the file by which a running
-// Tenon tells others where it listens.
+// Package config owns how Tenon is told what to do: the one configuration file
+// (File), the names of environment variables and the .env file (Config), and
+// endpoints.json, by which a running Tenon tells others where it listens.
 //
 // Order of precedence: default, then file, then environment, then flag. Flags
-// are the command line's (internal/cli); the typed Config of each part is that
-// part's. A Config holds references to secrets, never secrets, and can
-// therefore be printed.
+// are the command line's (internal/cli), which hands them to ReadFile; the typed
+// Config of each part is that part's, and filled by internal/daemon.
+//
+// What must always hold: a key that nobody knows is an error with its place, all
+// problems are reported at once, and neither a File nor a Config holds a secret,
+// only references to secrets, so that both can be printed.
 package config
 
 import (

@@ -29,10 +29,24 @@ type ClusterEndpoints struct {
 	Namespace string `json:"namespace"`
 	// CA is the file of certificates to trust.
 	CA string `json:"ca"`
+	// WebUI is where browsers find the Web UI.
+	WebUI string `json:"webUI,omitempty"`
 	// Operations is where the keys of the cluster's tokens and metrics are served.
 	Operations string `json:"operations,omitempty"`
+	// Login is how people get tokens for the cluster; nil if this process does not
+	// know.
+	Login *LoginEndpoints `json:"login,omitempty"`
 	// Plaintext says that the cluster was started without TLS, on purpose.
 	Plaintext bool `json:"plaintext,omitempty"`
+}
+
+// LoginEndpoints is the application that `tenon login` signs people in with.
+type LoginEndpoints struct {
+	Issuer   string `json:"issuer"`
+	ClientID string `json:"clientId"`
+	Audience string `json:"audience,omitempty"`
+	// CA is the file of certificates to trust for the issuer.
+	CA string `json:"ca,omitempty"`
 }
 
 // Auth0Endpoints is the tenant's part. ClientSecretFile and Control are set for

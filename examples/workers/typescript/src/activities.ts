@@ -1,0 +1,3 @@
+export async function charge(order: string): Promise<string> {
+  return `charged ${order}`;
+}
