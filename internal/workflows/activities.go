@@ -28,6 +28,7 @@ type Tenant interface {
 	PasswordTicket(ctx context.Context, r auth0.TicketRequest) (secret.Value, error)
 	EnrollmentTicket(ctx context.Context, userID string, sendMail bool) (id string, link secret.Value, err error)
 	CheckDiscovery(ctx context.Context) (*auth0.Discovery, error)
+	CheckClientCredentials(ctx context.Context, clientID string, clientSecret secret.Value, audience string, scopes []string) (*auth0.AccessToken, error)
 }
 
 // TenantFunc finds a tenant by its domain. It refuses a domain that the worker
@@ -69,6 +70,9 @@ type Activities struct {
 	// OutputDir is the folder below which application settings are written.
 	// Required for web applications.
 	OutputDir string
+	// ImportDir is the folder that user imports read from, and list their failures
+	// in. Required for user imports.
+	ImportDir string
 	// Grafanas are the Grafanas that settings may be pushed to, by root URL.
 	Grafanas map[string]GrafanaTarget
 	// HTTP returns a client that trusts the certificate of the host at an address,
@@ -79,6 +83,10 @@ type Activities struct {
 	// TenantCAFile is the path, on the application's machine, of the authority that
 	// signed a tenant's certificate, for its settings. Nil or "" means the system's.
 	TenantCAFile func(domain string) string
+	// RequireApproval says whether a stack's plan has to be approved by somebody
+	// other than its requester, whatever the requester says. It is asked about plans
+	// that change something. Nil requires none.
+	RequireApproval func(tenant string, plan *engine.Plan) bool
 	// Now is the clock. Defaults to time.Now.
 	Now func() time.Time
 	// Logger receives what activities do beside their results. Nil discards.
@@ -120,7 +128,12 @@ func RegisterWorkflows(registry worker.WorkflowRegistry) {
 	registry.RegisterWorkflowWithOptions(OnboardingWorkflow, workflow.RegisterOptions{Name: TypeOnboarding})
 	registry.RegisterWorkflowWithOptions(Auth0TenantSetupWorkflow, workflow.RegisterOptions{Name: TypeTenantSetup})
 	registry.RegisterWorkflowWithOptions(WebAppRegistrationWorkflow, workflow.RegisterOptions{Name: TypeWebAppRegistration})
+	registry.RegisterWorkflowWithOptions(UserImportWorkflow, workflow.RegisterOptions{Name: TypeUserImport})
 	registry.RegisterWorkflowWithOptions(UserRegistrationWorkflow, workflow.RegisterOptions{Name: TypeUserRegistration})
+	registry.RegisterWorkflowWithOptions(ServiceRegistrationWorkflow, workflow.RegisterOptions{Name: TypeServiceRegistration})
+	registry.RegisterWorkflowWithOptions(TenantExportWorkflow, workflow.RegisterOptions{Name: TypeExport})
+	registry.RegisterWorkflowWithOptions(StackWorkflow, workflow.RegisterOptions{Name: TypeStack})
+	registry.RegisterWorkflowWithOptions(TenantClaimsWorkflow, workflow.RegisterOptions{Name: TypeTenantClaims})
 }
 
 // CheckCredentialsInput is the input of the activity CheckCredentials.

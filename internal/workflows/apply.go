@@ -51,6 +51,8 @@ type applier struct {
 	alias map[engine.Key]string
 	// keep are kinds whose steps are not undone.
 	keep map[string]bool
+	// check, if not nil, may refuse a plan before anything of it is done.
+	check func(*engine.Plan) error
 }
 
 // stepName is the name of a resource's progress step.
@@ -158,6 +160,11 @@ func (a *applier) plan(ctx workflow.Context, resources []v1.Resource) (*engine.P
 	if err != nil {
 		// A plan's failure is that of its first resource, which the reader knows.
 		return nil, a.fail(ctx, a.stepName(engine.KeyOf(resources[0])), err)
+	}
+	if a.check != nil {
+		if err := a.check(&plan); err != nil {
+			return nil, a.fail(ctx, a.stepName(engine.KeyOf(resources[0])), err)
+		}
 	}
 	return &plan, nil
 }

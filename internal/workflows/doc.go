@@ -6,6 +6,7 @@
 //	  ├─ Auth0TenantSetupWorkflow   check credentials ─► plan ─► apply steps
 //	  ├─ WebAppRegistrationWorkflow … ─► render settings ─► prove ─► push settings
 //	  └─ UserRegistrationWorkflow   … ─► assign roles ─► tickets
+//	ServiceRegistrationWorkflow     check credentials ─► plan ─► apply steps ─► prove
 //
 // The names, inputs, results, error types and the query "progress" are a public
 // interface: a client in any language can start them, all fields are JSON in

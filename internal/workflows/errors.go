@@ -54,6 +54,17 @@ const (
 	ErrorGrafana = "Grafana"
 	// ErrorProof: what was made does not work together.
 	ErrorProof = "ProofFailed"
+	// ErrorTooLarge: a stack would hold more than its state has room for.
+	ErrorTooLarge = "TooLarge"
+	// ErrorClaimed: an object belongs to another stack of the tenant.
+	ErrorClaimed = "Claimed"
+	// ErrorRefused: the stack cannot do what an update asks for now.
+	ErrorRefused = "Refused"
+	// ErrorApproval: a plan was rejected, or nobody approved it in time; or somebody
+	// may not approve it, such as its requester.
+	ErrorApproval = "Approval"
+	// ErrorCancelled: somebody cancelled the change of a stack.
+	ErrorCancelled = "Cancelled"
 	// ErrorUnexpected: an error of no known class.
 	ErrorUnexpected = "Unexpected"
 )
@@ -102,12 +113,21 @@ func classify(ctx context.Context, err error) error {
 		problems   problemsError
 		proof      *proofError
 		missing    *notConfiguredError
+		invalid    *engine.InvalidError
 		fromAuth0  *auth0.Error
 		fromServer *grafana.StatusError
 	)
 	switch {
 	case errors.As(err, &problems):
 		return final(ErrorInvalidInput, []v1.Problem(problems))
+	case errors.As(err, &invalid):
+		list := make([]v1.Problem, len(invalid.Problems))
+		for i, p := range invalid.Problems {
+			list[i] = v1.Problem{Path: p.Key.String() + " " + p.Path, Message: p.Message}
+		}
+		return final(ErrorInvalidInput, list)
+	case errors.Is(err, errTooLarge):
+		return final(ErrorTooLarge)
 	case errors.As(err, &proof):
 		return final(ErrorProof)
 	case errors.As(err, &missing):

@@ -22,6 +22,7 @@ type fakeEngine struct {
 	mu      sync.Mutex
 	objects map[engine.Key]fakeObject
 	calls   []string
+	made    int // objects that were made anew
 	// Hooks run before (or, for after, once the work is done) and fail the call
 	// with what they return.
 	onPlan   func(engine.Request) error
@@ -34,6 +35,7 @@ type fakeEngine struct {
 type fakeObject struct {
 	spec string
 	run  string
+	id   string
 }
 
 func newFakeEngine() *fakeEngine {
@@ -52,7 +54,11 @@ func (e *fakeEngine) Plan(_ context.Context, req engine.Request) (*engine.Plan, 
 			return nil, err
 		}
 	}
-	plan := &engine.Plan{Tenant: req.Tenant, Engine: "direct"}
+	plan := &engine.Plan{Tenant: req.Tenant, Engine: "direct", Cost: engine.Cost{Reads: 1}}
+	owned := map[engine.Key]bool{}
+	for _, o := range req.Inventory {
+		owned[o.Key] = true
+	}
 	var apis []engine.Key
 	for _, r := range req.Resources {
 		if r.Kind == v1.KindResourceServer {
@@ -74,12 +80,45 @@ func (e *fakeEngine) Plan(_ context.Context, req engine.Request) (*engine.Plan, 
 			if o.spec == string(spec) {
 				step.Action = engine.None
 			}
+			if step.ObjectID = o.id; req.Stack != "" && !owned[key] {
+				step.Action = engine.Adopt
+			}
 		} else if r.Kind == v1.KindTenant {
 			step.Action, step.Before = engine.Update, json.RawMessage(`{}`)
 		}
 		plan.Steps = append(plan.Steps, step)
 	}
+	for _, key := range req.Delete {
+		step := engine.Step{Key: key, Action: engine.None, Reason: "gone"}
+		for _, o := range req.Inventory {
+			if o.Key == key {
+				step.Resource = o.Resource
+			}
+		}
+		if o, ok := e.objects[key]; ok {
+			step.Action, step.ObjectID, step.Before, step.Reason = engine.Delete, o.id, json.RawMessage(o.spec), "not wanted"
+			step.Risks = []engine.Risk{engine.Destructive}
+		}
+		plan.Steps = append(plan.Steps, step)
+	}
 	return plan, nil
+}
+
+func (e *fakeEngine) Export(context.Context, engine.ExportRequest) (*engine.Export, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	out := &engine.Export{Warnings: []string{"secrets are left out"}}
+	for _, key := range slices.SortedFunc(maps.Keys(e.objects), func(a, b engine.Key) int { return strings.Compare(a.String(), b.String()) }) {
+		spec, err := v1.NewSpec(key.Kind)
+		if err != nil {
+			return nil, err
+		}
+		if err := json.Unmarshal([]byte(e.objects[key].spec), spec); err != nil {
+			return nil, err
+		}
+		out.Resources = append(out.Resources, v1.New(key.Name, spec))
+	}
+	return out, nil
 }
 
 func (e *fakeEngine) Apply(ctx context.Context, req engine.ApplyRequest) (*engine.Result, error) {
@@ -93,14 +132,26 @@ func (e *fakeEngine) Apply(ctx context.Context, req engine.ApplyRequest) (*engin
 		}
 	}
 	e.log("apply %s %s", req.Step.Action, key)
-	if req.Step.Action != engine.None {
+	switch now, exists := e.objects[key]; req.Step.Action {
+	case engine.None:
+	case engine.Delete:
+		delete(e.objects, key)
+		return &engine.Result{Key: key, Action: engine.Delete}, nil
+	default:
 		spec, err := json.Marshal(req.Step.Resource.Spec)
 		if err != nil {
 			return nil, err
 		}
-		e.objects[key] = fakeObject{spec: string(spec), run: req.Run}
+		if exists && req.Step.Before != nil && now.spec != string(spec) && now.spec != string(req.Step.Before) {
+			return nil, fmt.Errorf("%s: %w", key, engine.ErrStale)
+		}
+		id := "id-" + key.Name
+		if exists {
+			id = now.id
+		}
+		e.objects[key] = fakeObject{spec: string(spec), run: req.Run, id: id}
 	}
-	outputs := engine.Outputs{"id": "id-" + key.Name}
+	outputs := engine.Outputs{"id": e.objects[key].id}
 	switch key.Kind {
 	case v1.KindClient:
 		if err := e.secrets.Put(ctx, "CLIENT_SECRET", secret.New("s3cr3t-client")); err != nil {
@@ -129,6 +180,14 @@ func (e *fakeEngine) Revert(_ context.Context, req engine.ApplyRequest) (*engine
 	}
 	o, ok := e.objects[key]
 	result := &engine.Result{Key: key, Action: engine.None}
+	if req.Step.Action == engine.Delete && !ok {
+		e.log("revert delete %s", key)
+		e.made++
+		id := fmt.Sprintf("id-%s-%d", key.Name, e.made)
+		e.objects[key] = fakeObject{spec: string(req.Step.Before), id: id}
+		result.Action, result.ObjectID, result.Outputs = engine.Create, id, engine.Outputs{"id": id}
+		return result, nil
+	}
 	if !ok || o.run != req.Run {
 		return result, nil
 	}
@@ -137,8 +196,8 @@ func (e *fakeEngine) Revert(_ context.Context, req engine.ApplyRequest) (*engine
 	case engine.Create:
 		delete(e.objects, key)
 		result.Action = engine.Delete
-	case engine.Update:
-		e.objects[key] = fakeObject{spec: string(req.Step.Before), run: req.Run}
+	case engine.Update, engine.Adopt:
+		e.objects[key] = fakeObject{spec: string(req.Step.Before), run: o.run, id: o.id}
 		result.Action = engine.Update
 	}
 	return result, nil
@@ -162,6 +221,8 @@ type fakeTenant struct {
 	tickets   int
 	onTicket  func(kind string) error
 	discovery func() (*auth0.Discovery, error)
+	// onToken answers requests for a service's token.
+	onToken func(audience string, scopes []string) (*auth0.AccessToken, error)
 }
 
 func (t *fakeTenant) RefreshScopes(context.Context) ([]string, error) { return t.scopes, nil }
@@ -189,6 +250,13 @@ func (t *fakeTenant) PasswordTicket(context.Context, auth0.TicketRequest) (secre
 func (t *fakeTenant) EnrollmentTicket(context.Context, string, bool) (string, secret.Value, error) {
 	link, err := t.ticket("mfa-enrollment")
 	return "tkt", link, err
+}
+
+func (t *fakeTenant) CheckClientCredentials(_ context.Context, id string, s secret.Value, audience string, scopes []string) (*auth0.AccessToken, error) {
+	if id != "abc123" || s.Reveal() != "s3cr3t-client" {
+		return nil, &auth0.Error{Class: auth0.Credentials, Status: 401, Code: "access_denied", Message: "Unauthorized"}
+	}
+	return t.onToken(audience, scopes)
 }
 
 func (t *fakeTenant) CheckDiscovery(context.Context) (*auth0.Discovery, error) { return t.discovery() }

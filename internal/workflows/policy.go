@@ -29,6 +29,17 @@ const (
 	activityRemoveGrafana    = "RemoveGrafana"
 	activityPushGrafana      = "PushGrafana"
 	activityProveWebApp      = "ProveWebApp"
+	activityProveService     = "ProveService"
+
+	activityOpenImport         = "OpenImport"
+	activitySubmitImport       = "SubmitImport"
+	activityFinishImport       = "FinishImport"
+	activityListImportFailures = "ListImportFailures"
+	activityExportTenant       = "ExportTenant"
+	activityReadStack          = "ReadStack"
+	activityPlanStack          = "PlanStack"
+	activityApplySteps         = "ApplySteps"
+	activityRevertSteps        = "RevertSteps"
 )
 
 // heartbeatTimeout is how long a worker may be silent before another one takes
@@ -46,15 +57,30 @@ func policies(activity string) policy {
 		// The first contact: nothing has changed yet, and somebody may be waiting to
 		// hear that the tenant is unreachable.
 		return policy{attempt: 20 * second, total: 30 * second, first: 500 * time.Millisecond, longest: 10 * second}
-	case activityPlanResources:
+	case activityReadStack:
+		// It makes no call: what is slow is a large text on a busy machine.
+		return policy{attempt: 2 * minute, total: 10 * minute, first: 1 * second, longest: 10 * second}
+	case activityPlanResources, activityPlanStack, activityExportTenant:
 		return policy{attempt: 10 * minute, total: 1 * hour, first: 1 * second, longest: 1 * minute}
 	case activityApplyStep:
 		return policy{attempt: 10 * minute, total: 6 * hour, first: 1 * second, longest: 1 * minute}
+	case activityApplySteps:
+		// Up to stepsPerBatch steps an attempt, at the tenant's own rate.
+		return policy{attempt: 30 * minute, total: 6 * hour, first: 1 * second, longest: 1 * minute}
+	case activityRevertSteps:
+		return policy{attempt: 30 * minute, total: 24 * hour, first: 1 * second, longest: 1 * minute}
 	case activityCreateTickets, activityEnrolMFA:
 		return policy{attempt: 3 * minute, total: 1 * hour, first: 1 * second, longest: 1 * minute}
+	case activityOpenImport, activityListImportFailures:
+		return policy{attempt: 30 * minute, total: 1 * hour, first: 1 * second, longest: 1 * minute}
+	case activitySubmitImport:
+		return policy{attempt: 10 * minute, total: 24 * hour, first: 1 * second, longest: 1 * minute}
+	case activityFinishImport:
+		// Auth0 gives a job two hours.
+		return policy{attempt: 3 * hour, total: 24 * hour, first: 1 * second, longest: 1 * minute}
 	case activityRenderGrafana:
 		return policy{attempt: 30 * second, total: 10 * minute, first: 500 * time.Millisecond, longest: 30 * second}
-	case activityPushGrafana, activityProveWebApp:
+	case activityPushGrafana, activityProveWebApp, activityProveService:
 		return policy{attempt: 1 * minute, total: 10 * minute, first: 1 * second, longest: 30 * second}
 	case activityRevertStep, activityDeleteSecrets, activityRemoveGrafana:
 		// Undoing is tried for a day: what it leaves behind, a person has to find.
@@ -74,7 +100,10 @@ func options(activity, summary string) workflow.ActivityOptions {
 		// A cancelled workflow waits until the step has really stopped: undoing it
 		// while it still runs would miss what it is about to create.
 		WaitForCancellation: true,
-		Summary:             summary,
+		// A worker may take the activities of its workflows without asking; the batches
+		// of a stack are for all workers, the first free one each.
+		DisableEagerExecution: activity == activityApplySteps,
+		Summary:               summary,
 		RetryPolicy: &temporal.RetryPolicy{
 			InitialInterval:    p.first,
 			BackoffCoefficient: 2,

@@ -44,8 +44,13 @@ type Progress struct {
 	Tenant   string `json:"tenant"`
 	// State is running, undoing, done, failed or cancelled.
 	State string `json:"state"`
-	// Steps in the order in which they were first known.
-	Steps []Step `json:"steps"`
+	// Steps in the order in which they were first known. A long change of a stack
+	// lists only those that are running or failed, and Counts says how many resources
+	// are in which state.
+	Steps  []Step            `json:"steps"`
+	Counts map[StepState]int `json:"counts,omitempty"`
+	// Change is the id of the stack's change that is shown.
+	Change string `json:"change,omitempty"`
 	// Warnings are what the result will carry too.
 	Warnings []string `json:"warnings,omitempty"`
 	// Undone, NotUndone and Kept are as in Failure, filled while State is undoing

@@ -44,7 +44,9 @@ func TestReplay(t *testing.T) {
 			}))
 		})
 	}
-	for _, kind := range []string{workflows.TypeOnboarding, workflows.TypeTenantSetup, workflows.TypeWebAppRegistration, workflows.TypeUserRegistration} {
+	for _, kind := range []string{workflows.TypeOnboarding, workflows.TypeTenantSetup, workflows.TypeWebAppRegistration, workflows.TypeUserRegistration,
+		workflows.TypeStack, workflows.TypeTenantClaims, workflows.TypeExport,
+		workflows.TypeServiceRegistration, workflows.TypeUserImport} {
 		require.True(t, replayed[kind], "no recorded history of %s", kind)
 	}
 }

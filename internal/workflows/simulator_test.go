@@ -27,6 +27,7 @@ import (
 	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/worker"
 
+	v1 "github.com/tenonhq/tenon/api/v1"
 	"github.com/tenonhq/tenon/internal/auth0"
 	"github.com/tenonhq/tenon/internal/auth0sim"
 	"github.com/tenonhq/tenon/internal/engine"
@@ -71,7 +72,7 @@ func refusal(r *http.Request, status int, message string) *http.Response {
 }
 
 // simulate starts an empty tenant in memory.
-func simulate(t *testing.T) *simulated {
+func simulate(t *testing.T, change ...func(*auth0.Config)) *simulated {
 	t.Helper()
 	cert, ca := certificate(t)
 	sim, err := auth0sim.New(auth0sim.Config{TLS: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}})
@@ -95,11 +96,15 @@ func simulate(t *testing.T) *simulated {
 	store := newMemoryStore()
 	require.NoError(t, store.Put(ctx, "management", sim.ClientSecret()))
 	secrets := secret.Stores{"test": store}
-	s.pool, err = auth0.New(auth0.Config{
+	cfg := auth0.Config{
 		Tenants: map[string]auth0.Tenant{s.domain: {ClientID: sim.ClientID(), ClientSecret: "test:management", CAFile: ca}},
 		Secrets: secrets,
 		Wrap:    func(_ string, next http.RoundTripper) http.RoundTripper { return faulty{s, next} },
-	})
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	s.pool, err = auth0.New(cfg)
 	require.NoError(t, err)
 	e, err := direct.New(direct.Config{Tenants: s.pool, Secrets: secrets, SecretRef: testRef})
 	require.NoError(t, err)
@@ -360,6 +365,5 @@ func TestTenantSetupIsUndone(t *testing.T) {
 
 // The scopes that credentials are checked for are those that the engine asks for.
 func TestScopesCoverTheEngine(t *testing.T) {
-	needed := direct.Scopes("Auth0Tenant", "Auth0Connection", "Auth0ResourceServer", "Auth0Role", "Auth0Client", "Auth0Action", "Auth0User")
-	require.Subset(t, workflows.RequiredScopes(), needed)
+	require.Subset(t, workflows.RequiredScopes(), direct.Scopes(v1.Primitives()...))
 }
