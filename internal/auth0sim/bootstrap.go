@@ -51,6 +51,9 @@ func (s *Server) bootstrap(ctx context.Context, t *tenant) error {
 }
 
 func (s *Server) bootstrapAPI(tx *state.Tx, t *tenant, scopes []string) error {
+	if err := moveAPI(tx, t); err != nil {
+		return err
+	}
 	if _, found, err := tx.FindOne("resource-servers", "identifier", t.audience()); err != nil || found {
 		return err
 	}
@@ -61,6 +64,40 @@ func (s *Server) bootstrapAPI(tx *state.Tx, t *tenant, scopes []string) error {
 	rs := mustDoc(accessFamilies()[0].defaults)
 	fillGaps(rs, doc{"id": tx.NewID(state.ObjectID), "name": "Auth0 Management API", "identifier": t.audience(), "is_system": true, "scopes": described})
 	return tx.Put("resource-servers", str(rs, "id"), rs)
+}
+
+// moveAPI gives the Management API the name that follows from the tenant's
+// address, if that is another than when it was made, and so its grants: a
+// simulator that starts on another port is the same tenant.
+func moveAPI(tx *state.Tx, t *tenant) error {
+	apis, _, err := tx.List("resource-servers", state.ListOptions{})
+	if err != nil {
+		return err
+	}
+	for _, api := range apis {
+		former := str(api, "identifier")
+		if !boolean(api, "is_system") || former == t.audience() {
+			continue
+		}
+		grants, _, err := tx.List("client-grants", state.ListOptions{})
+		if err != nil {
+			return err
+		}
+		for _, g := range grants {
+			if str(g, "audience") != former {
+				continue
+			}
+			g["audience"] = t.audience()
+			if err := tx.Put("client-grants", str(g, "id"), g); err != nil {
+				return err
+			}
+		}
+		api["identifier"] = t.audience()
+		if err := tx.Put("resource-servers", str(api, "id"), api); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // bootstrapRest makes the global client and the database connection.

@@ -32,7 +32,7 @@ func newAuditTail(a *app) *cobra.Command {
 			if n < 0 {
 				return usagef(cmd, "--lines %d is negative", n)
 			}
-			log, err := daemon.AuditLog(a.dataDir)
+			log, err := daemon.AuditLogOf(a.paths())
 			if err != nil {
 				return err
 			}
@@ -67,7 +67,7 @@ func newAuditPollers(a *app) *cobra.Command {
 		Short: "List workers whose polls were refused: they are up, and idle",
 		Args:  exactArgs(),
 		RunE: func(*cobra.Command, []string) error {
-			log, err := daemon.AuditLog(a.dataDir)
+			log, err := daemon.AuditLogOf(a.paths())
 			if err != nil {
 				return err
 			}
@@ -102,7 +102,7 @@ func newAuditVerify(a *app) *cobra.Command {
 		Short: "Check the whole log: no record edited, removed or cut off",
 		Args:  exactArgs(),
 		RunE: func(*cobra.Command, []string) error {
-			log, err := daemon.AuditLog(a.dataDir)
+			log, err := daemon.AuditLogOf(a.paths())
 			if err != nil {
 				return err
 			}

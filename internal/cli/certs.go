@@ -28,31 +28,48 @@ func newCerts(a *app) *cobra.Command {
 
 // openCerts opens the certificates of a data directory that has some.
 func (a *app) openCerts() (*pki.Store, error) {
-	if _, err := os.Stat(filepath.Join(a.dataDir, "certs", "ca.crt")); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(a.paths().Certs, "ca.crt")); errors.Is(err, fs.ErrNotExist) {
 		return nil, &config.Error{Problem: fmt.Sprintf("%s holds no certificates", a.dataDir), Hint: "make them with: tenon certs init (or name another directory with --data-dir)"}
 	}
-	return daemon.OpenCerts(a.dataDir, a.logger())
+	return daemon.OpenCertsIn(a.paths().Certs, a.hosts(), a.logger())
+}
+
+// hosts are the names that the configuration wants in the server's certificate.
+func (a *app) hosts() []string {
+	if a.conf == nil {
+		return nil
+	}
+	return a.conf.Cluster.Hosts
 }
 
 func newCertsInit(a *app) *cobra.Command {
-	return &cobra.Command{
+	var hosts []string
+	cmd := &cobra.Command{
 		Use:   "init",
-		Short: "Make authorities and certificates where they are missing",
-		Args:  exactArgs(),
+		Short: "Make authorities, certificates, tokens and keys where they are missing",
+		Long: `Make what a cluster's nodes and clients need where it is missing: two authorities,
+three certificates, the signing key and three tokens, and the key that payloads
+are encrypted with. What is there stays; a certificate that has expired, or lacks
+a name that --host or the configuration asks for, is made anew.
+
+For several nodes, run it once and copy certs/ and payload.key to the others.`,
+		Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := os.MkdirAll(a.dataDir, 0o700); err != nil {
 				return &config.Error{Problem: "cannot create the data directory", Err: err, Hint: "name a writable one with --data-dir or TENON_DATA_DIR"}
 			}
-			store, err := daemon.OpenCerts(a.dataDir, a.logger())
+			store, err := daemon.OpenCertsIn(a.paths().Certs, append(a.hosts(), hosts...), a.logger())
 			if err != nil {
 				return err
 			}
-			if err := store.Init(cmd.Context()); err != nil {
+			if err := daemon.Init(cmd.Context(), a.paths(), store); err != nil {
 				return err
 			}
 			return a.print(certsAnswer(store.Show()))
 		},
 	}
+	cmd.Flags().StringSliceVar(&hosts, "host", nil, "further names and addresses in the server's certificate")
+	return cmd
 }
 
 func newCertsShow(a *app) *cobra.Command {
@@ -133,6 +150,9 @@ overwritten. With --csr the key stays with whoever made the request.`,
 			if err != nil {
 				return err
 			}
+			if err := os.MkdirAll(out, 0o700); err != nil {
+				return &config.Error{Problem: "cannot create " + out, Err: err, Hint: "name a writable folder with --out"}
+			}
 			files := map[string][]byte{crt: issued.CertificatePEM, ca: issued.TrustPEM}
 			if !issued.KeyPEM.IsZero() {
 				files[key] = []byte(issued.KeyPEM.Reveal())
@@ -153,7 +173,7 @@ overwritten. With --csr the key stays with whoever made the request.`,
 	f.StringSliceVar(&req.URIs, "uri", nil, "SPIFFE ID")
 	f.DurationVar(&req.TTL, "ttl", 0, "how long it is valid, for example 720h (default 90 days)")
 	f.StringVar(&csr, "csr", "", "file with a PKCS #10 request, for a key made elsewhere")
-	f.StringVar(&out, "out", ".", "folder to write to")
+	f.StringVar(&out, "out", ".", "folder to write to; made if it is missing")
 	return cmd
 }
 

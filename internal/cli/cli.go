@@ -41,11 +41,16 @@ type app struct {
 	in       io.Reader
 	out, err io.Writer
 
-	dataDir   string
+	dataDir string
+	// tokenFile is --token-file: another identity than the data directory's.
+	tokenFile string
 	envFile   string
-	output    string
-	logLevel  string
-	logFormat string
+	// configFile is --config; conf is what it and the environment say, once read.
+	configFile string
+	conf       *config.File
+	output     string
+	logLevel   string
+	logFormat  string
 }
 
 func newRoot(a *app) *cobra.Command {
@@ -65,6 +70,8 @@ Start with "tenon demo": it runs everything on this machine, offline.`,
 	})
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.dataDir, "data-dir", envOr("TENON_DATA_DIR", ".tenon"), "folder that holds all state (TENON_DATA_DIR)")
+	flags.StringVar(&a.configFile, "config", envOr("TENON_CONFIG", ""), "configuration file, for example tenon.yaml (TENON_CONFIG)")
+	flags.StringVar(&a.tokenFile, "token-file", os.Getenv("TENON_TOKEN_FILE"), "file with the token to show to the cluster (TENON_TOKEN_FILE; default: the data directory's client token)")
 	flags.StringVar(&a.envFile, "env-file", "", `file of KEY=VALUE lines read besides the environment (default ".env" if there is one)`)
 	flags.StringVarP(&a.output, "output", "o", "table", "form of the answer: table, json, yaml or name")
 	flags.StringVar(&a.logLevel, "log-level", envOr("TENON_LOG_LEVEL", "warn"), "least level that is logged: debug, info, warn or error (TENON_LOG_LEVEL)")
@@ -73,15 +80,17 @@ Start with "tenon demo": it runs everything on this machine, offline.`,
 
 	root.AddGroup(
 		&cobra.Group{ID: "start", Title: "Start:"},
+		&cobra.Group{ID: "resources", Title: "Resources:"},
 		&cobra.Group{ID: "identity", Title: "Identities:"},
 		&cobra.Group{ID: "operate", Title: "Operate:"},
 		&cobra.Group{ID: "role", Title: "One role each, for real deployments:"},
 	)
 	root.AddCommand(
 		newDemo(a), newUp(a),
-		newTenant(a), newApp(a), newUser(a),
-		newRuns(a), newCerts(a), newTokens(a), newAudit(a),
-		newServer(a), newWorker(a), newAuth0Sim(a),
+		newValidate(a), newPlan(a), newApply(a), newDelete(a), newGet(a), newExplain(a), newExport(a),
+		newTenant(a), newApp(a), newUser(a), newService(a),
+		newLogin(a), newRuns(a), newCerts(a), newTokens(a), newAudit(a), newDoctor(a), newConfig(a),
+		newServer(a), newWorker(a), newAuth0Sim(a), newCodec(a),
 		newVersion(a),
 	)
 	return root
@@ -103,7 +112,7 @@ func (a *app) check(cmd *cobra.Command) error {
 	if err := level.UnmarshalText([]byte(a.logLevel)); err != nil {
 		return usagef(cmd, "--log-level %q is not one of debug, info, warn, error", a.logLevel)
 	}
-	return nil
+	return a.useFile(cmd)
 }
 
 // logger returns the one log handler of the process, on stderr.

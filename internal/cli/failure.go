@@ -12,6 +12,7 @@ import (
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/temporal"
 
+	v1 "github.com/tenonhq/tenon/api/v1"
 	"github.com/tenonhq/tenon/internal/config"
 	"github.com/tenonhq/tenon/internal/workflows"
 	"github.com/tenonhq/tenon/sdk"
@@ -21,6 +22,7 @@ import (
 const (
 	exitDone        = 0
 	exitFailed      = 1
+	exitPending     = 2
 	exitRefused     = 3
 	exitCredentials = 4
 	exitRunning     = 8
@@ -34,7 +36,13 @@ type failure struct {
 	code int
 }
 
-func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Error() string {
+	if f.err == nil {
+		return fmt.Sprintf("exit code %d", f.code)
+	}
+	return f.err.Error()
+}
+
 func (f *failure) Unwrap() error { return f.err }
 
 // usageError is a command line that cannot be understood.
@@ -69,8 +77,16 @@ func report(stderr io.Writer, cmd *cobra.Command, err error) int {
 		return exitDone
 	}
 	f := explain(cmd, err)
-	if f.code == exitInterrupted {
+	if f.code == exitInterrupted || f.code == exitPending {
 		return f.code
+	}
+	var invalid *v1.LoadError
+	if errors.As(err, &invalid) {
+		// One problem a line, as compilers do: editors jump to them.
+		for _, problem := range invalid.Findings {
+			fmt.Fprintln(stderr, oneLine(problem.String()))
+		}
+		f.err = fmt.Errorf("%s in the manifests; nothing was changed", plural(len(invalid.Findings), "problem", "problems"))
 	}
 	fmt.Fprintf(stderr, "error: %s\n", oneLine(f.err.Error()))
 	if f.hint != "" {
@@ -104,8 +120,10 @@ func explain(cmd *cobra.Command, err error) *failure {
 		return &failure{err, "start one with: tenon up (or name its data directory with --data-dir)", exitFailed}
 	case errors.As(err, &app):
 		return explainRun(app)
+	case errors.As(err, &down) && strings.Contains(err.Error(), "tls: ") || strings.Contains(err.Error(), "handshake failed"):
+		return &failure{err, "certificates do not fit together; find out which with: tenon doctor", exitCredentials}
 	case errors.As(err, &denied):
-		return &failure{fmt.Errorf("refused: %w", err), "the token of this data directory has not the role for it, or has expired", exitRefused}
+		return &failure{fmt.Errorf("refused: %w", err), "the token of this data directory has not the role for it, or has expired; find out with: tenon doctor", exitRefused}
 	case errors.As(err, &started):
 		return &failure{err, "see: tenon runs list", exitFailed}
 	case errors.As(err, &missing):
@@ -140,6 +158,9 @@ var runHints = map[string]string{
 	workflows.ErrorSecretStore:   "check the secret store of the worker",
 	workflows.ErrorGrafana:       "check GRAFANA_URL and GRAFANA_TOKEN where the worker runs",
 	workflows.ErrorProof:         "what was made is undone; see: tenon runs show",
+	workflows.ErrorClaimed:       "take it out of one of the two stacks: tenon get shows what each holds",
+	workflows.ErrorApproval:      "somebody else approves with a token of their own: --token-file",
+	workflows.ErrorTooLarge:      "cut the stack in two",
 	workflows.ErrorUnexpected:    "see: tenon runs show, and the worker's log",
 }
 
@@ -150,7 +171,7 @@ func explainRun(app *temporal.ApplicationError) *failure {
 	switch app.Type() {
 	case workflows.ErrorCredentials:
 		f.code = exitCredentials
-	case workflows.ErrorMissingScopes:
+	case workflows.ErrorMissingScopes, workflows.ErrorApproval:
 		f.code = exitRefused
 	}
 	var left workflows.Failure

@@ -1,12 +1,16 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/tenonhq/tenon/internal/daemon"
 	"github.com/tenonhq/tenon/internal/workflows"
 )
 
@@ -127,23 +131,43 @@ proving that discovery, keys and client agree.`,
 }
 
 func newUser(a *app) *cobra.Command {
-	cmd := &cobra.Command{Use: "user", GroupID: "identity", Short: "Register users"}
+	cmd := &cobra.Command{Use: "user", GroupID: "identity", Short: "Register users, one or many"}
 	cmd.AddCommand(newUserRegister(a))
 	return cmd
 }
 
 func newUserRegister(a *app) *cobra.Command {
 	var in workflows.UserInput
+	var bulk workflows.UserImportInput
+	var file string
 	var detach bool
 	cmd := &cobra.Command{
-		Use:   "register EMAIL",
-		Short: "Register a user with roles; they choose their password and second factor themselves",
+		Use:   "register EMAIL | --file USERS",
+		Short: "Register a user with roles, or import a file of users",
 		Long: `Register a user with a random password that nobody sees, give them their roles,
 and make the links by which they verify their address, choose a password and
 enrol a second factor. The links are secrets: the answer names where in the
-secret store they are. If any of it fails, the user is removed again.`,
-		Args: exactArgs("EMAIL"),
+secret store they are. If any of it fails, the user is removed again.
+
+With --file, import users from a .csv file, whose first row names the columns
+(email, name, user_metadata.department, …), or from a .ndjson file of objects as
+Auth0's bulk import describes them. Each row is imported once, or listed with the
+reason why not; the import goes on after a crash. Imported users without a
+password hash choose a password through "forgot password".`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if file == "" {
+				return exactArgs("EMAIL")(cmd, args)
+			}
+			if len(args) > 0 {
+				return usagef(cmd, "give one of EMAIL and --file")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if file != "" {
+				bulk.Tenant, bulk.Connection, bulk.Roles = in.Tenant, in.Connection, in.Roles
+				return a.importUsers(cmd.Context(), file, bulk, detach)
+			}
 			in.Email = args[0]
 			return a.runWorkflow(cmd.Context(), run{
 				workflow: workflows.TypeUserRegistration,
@@ -180,8 +204,44 @@ secret store they are. If any of it fails, the user is removed again.`,
 	f.BoolVar(&in.SkipVerification, "skip-verification", false, "make no link that verifies the address")
 	f.BoolVar(&in.SkipPassword, "skip-password", false, "make no link that sets the password")
 	f.BoolVar(&in.SkipMFA, "skip-mfa", false, "make no link that enrols a second factor")
+	f.StringVar(&file, "file", "", "import the users of this .csv or .ndjson file")
+	f.BoolVar(&bulk.Upsert, "upsert", false, "with --file: update users who exist (default: list them as failed)")
 	f.IntVar(&in.TicketTTLSeconds, "ticket-ttl", 0, "how long the links work, in seconds (default 86400)")
 	return cmd
+}
+
+// importUsers copies a file to where the worker reads it, and imports it.
+func (a *app) importUsers(ctx context.Context, path string, in workflows.UserImportInput, detach bool) error {
+	name, err := daemon.StageImport(ctx, a.dataDir, path)
+	if err != nil {
+		return err
+	}
+	in.File = name
+	return a.runWorkflow(ctx, run{
+		workflow: workflows.TypeUserImport,
+		detach:   detach,
+		build: func(tenant string) (string, any) {
+			in.Tenant = orTenant(in.Tenant, tenant)
+			connection := in.Connection
+			if connection == "" {
+				connection = workflows.DefaultConnection
+			}
+			return workflows.UserImportID(in.Tenant, connection, in.File), in
+		},
+		result: func() any { return &workflows.UserImportResult{} },
+		table: func(w io.Writer, result any) {
+			r := result.(*workflows.UserImportResult)
+			rows(w,
+				[]string{"ROWS", "INSERTED", "UPDATED", "FAILED", "JOBS"},
+				[]string{fmt.Sprint(r.Rows), fmt.Sprint(r.Inserted), fmt.Sprint(r.Updated), fmt.Sprint(r.Failed), fmt.Sprint(r.Jobs)})
+			for _, code := range slices.Sorted(maps.Keys(r.Codes)) {
+				fmt.Fprintf(w, "%s: %d\n", code, r.Codes[code])
+			}
+			if r.Failures != "" {
+				fmt.Fprintln(w, "each failed row with its reason:", r.Failures)
+			}
+		},
+	})
 }
 
 func tenantFlag(cmd *cobra.Command, tenant *string) {

@@ -38,6 +38,9 @@ func (a *app) connect(ctx context.Context) (client.Client, *config.Endpoints, er
 	if err != nil {
 		return nil, nil, err
 	}
+	if a.tokenFile != "" {
+		cfg.TokenFile = a.tokenFile
+	}
 	cfg.Logger = a.logger()
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()

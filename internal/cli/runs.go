@@ -9,11 +9,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tenonhq/tenon/internal/daemon"
+	"github.com/tenonhq/tenon/internal/workflows"
 )
 
 func newRuns(a *app) *cobra.Command {
-	cmd := &cobra.Command{Use: "runs", GroupID: "operate", Short: "See what the workflows do"}
-	cmd.AddCommand(newRunsList(a), newRunsShow(a), newRunsWatch(a))
+	cmd := &cobra.Command{Use: "runs", GroupID: "operate", Short: "See what the workflows do, approve, cancel and retry"}
+	cmd.AddCommand(newRunsList(a), newRunsShow(a), newRunsWatch(a),
+		newRunsApprove(a), newRunsReject(a), newRunsCancel(a), newRunsRetry(a))
 	return cmd
 }
 
@@ -54,6 +56,9 @@ func newRunsShow(a *app) *cobra.Command {
 		Short: "Show one run: its steps, and what was undone",
 		Args:  exactArgs("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, _, ok := workflows.ParseStackID(args[0]); ok && runID == "" {
+				return a.showStack(cmd.Context(), args[0])
+			}
 			c, _, err := a.connect(cmd.Context())
 			if err != nil {
 				return err
@@ -91,9 +96,12 @@ func newRunsShow(a *app) *cobra.Command {
 func newRunsWatch(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch ID",
-		Short: "Follow a run until it closes; exits as the run did",
+		Short: "Follow a run until it closes, or a stack's change until it ends; exits as it did",
 		Args:  exactArgs("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, _, ok := workflows.ParseStackID(args[0]); ok {
+				return a.watchStack(cmd.Context(), args[0])
+			}
 			c, _, err := a.connect(cmd.Context())
 			if err != nil {
 				return err

@@ -30,7 +30,7 @@ func newTokensIssue(a *app) *cobra.Command {
 (0600) instead. Namespace "temporal-system" is every namespace.`,
 		Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			issuer, err := daemon.OpenIssuer(a.dataDir, a.logger())
+			issuer, err := daemon.OpenIssuerIn(a.paths().Certs, a.logger())
 			if err != nil {
 				return err
 			}
@@ -101,7 +101,7 @@ func newTokensShow(a *app) *cobra.Command {
 		Short: "List the tokens that were issued and have not expired, without the tokens themselves",
 		Args:  exactArgs(),
 		RunE: func(*cobra.Command, []string) error {
-			issuer, err := daemon.OpenIssuer(a.dataDir, a.logger())
+			issuer, err := daemon.OpenIssuerIn(a.paths().Certs, a.logger())
 			if err != nil {
 				return err
 			}
@@ -151,7 +151,7 @@ func newTokensVerify(a *app) *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			issuer, err := daemon.OpenIssuer(a.dataDir, a.logger())
+			issuer, err := daemon.OpenIssuerIn(a.paths().Certs, a.logger())
 			if err != nil {
 				return err
 			}
@@ -187,7 +187,7 @@ func newTokensRotate(a *app) *cobra.Command {
 		Short: "Replace the signing key; tokens of the old one are good until they expire",
 		Args:  exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			issuer, err := daemon.OpenIssuer(a.dataDir, a.logger())
+			issuer, err := daemon.OpenIssuerIn(a.paths().Certs, a.logger())
 			if err != nil {
 				return err
 			}
@@ -223,7 +223,7 @@ func newTokensRevoke(a *app) *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			issuer, err := daemon.OpenIssuer(a.dataDir, a.logger())
+			issuer, err := daemon.OpenIssuerIn(a.paths().Certs, a.logger())
 			if err != nil {
 				return err
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,10 +16,12 @@ import (
 func newUp(a *app) *cobra.Command {
 	cluster := &daemon.ClusterConfig{}
 	simulator := &daemon.SimulatorConfig{}
+	webUI := ""
+	worker := &daemon.WorkerConfig{}
 	cmd := &cobra.Command{
 		Use:     "up",
 		GroupID: "start",
-		Short:   "Run cluster, worker and Auth0 simulator in one process, on loopback",
+		Short:   "Run cluster, Web UI, worker and Auth0 simulator in one process, on loopback",
 		Long: `Run everything in one process, on loopback, until it is interrupted.
 
 The first start makes certificates, tokens and databases in the data directory;
@@ -32,34 +35,31 @@ in .env the worker manages that tenant, and no simulator is started.`,
 			if err != nil {
 				return err
 			}
-			cfg := daemon.Config{Settings: settings, Cluster: cluster, Worker: &daemon.WorkerConfig{}}
+			f, err := a.file(cmd)
+			if err != nil {
+				return err
+			}
+			a.apply(f)
+			cfg := daemon.Config{Settings: settings, File: f, Cluster: a.clusterOf(cluster), Worker: worker}
 			if settings.Auth0 == nil {
 				cfg.Simulator = simulator
+			}
+			// Who takes a free port for the cluster wants one for the Web UI.
+			if _, port, err := net.SplitHostPort(cfg.Cluster.Address); err == nil && port == "0" && !cmd.Flags().Changed("web-ui-address") {
+				webUI = "127.0.0.1:0"
+			}
+			// People sign in at what the file says, else at the simulator. A tenant of
+			// Auth0 needs an application for it first.
+			if cfg.Cluster.WebUI == nil && webUI != "" && (f.WebUI.OIDC != nil || cfg.Simulator != nil) {
+				cfg.Cluster.WebUI = &daemon.WebUIConfig{Address: webUI, PublicURL: f.WebUI.PublicURL, OIDC: f.WebUI.OIDC}
 			}
 			return a.serve(cmd.Context(), cfg)
 		},
 	}
 	clusterFlags(cmd, cluster)
+	shareFlag(cmd, worker)
 	simulatorFlags(cmd, simulator, "auth0-")
-	return cmd
-}
-
-func newServer(a *app) *cobra.Command {
-	cluster := &daemon.ClusterConfig{}
-	cmd := &cobra.Command{
-		Use:     "server",
-		GroupID: "role",
-		Short:   "Run the Temporal cluster",
-		Args:    exactArgs(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			settings, err := a.load()
-			if err != nil {
-				return err
-			}
-			return a.serve(cmd.Context(), daemon.Config{Settings: settings, Cluster: cluster})
-		},
-	}
-	clusterFlags(cmd, cluster)
+	cmd.Flags().StringVar(&webUI, "web-ui-address", "127.0.0.1:8233", `host:port of the Web UI; port 0 takes a free one, as does a cluster on port 0; "" runs none`)
 	return cmd
 }
 
@@ -81,11 +81,17 @@ func newWorker(a *app) *cobra.Command {
 					Hint:    "set AUTH0_DOMAIN, AUTH0_CLIENT_ID and AUTH0_CLIENT_SECRET in the environment or in .env",
 				}
 			}
-			return a.serve(cmd.Context(), daemon.Config{Settings: settings, Worker: worker})
+			return a.serve(cmd.Context(), daemon.Config{Settings: settings, File: a.conf, Worker: worker})
 		},
 	}
+	shareFlag(cmd, worker)
 	cmd.Flags().StringVar(&worker.Address, "address", "", "host:port of the cluster (default: the one that runs on the data directory)")
 	return cmd
+}
+
+// shareFlag registers --share.
+func shareFlag(cmd *cobra.Command, w *daemon.WorkerConfig) {
+	w.Share = cmd.Flags().Float64("share", 0.2, "part of the tenant's rate limit that is left to others, production first of all: 0 to 0.9")
 }
 
 func newAuth0Sim(a *app) *cobra.Command {
@@ -140,6 +146,9 @@ func (a *app) serve(ctx context.Context, cfg daemon.Config) error {
 		select {
 		case <-d.Ready():
 			err := a.print(endpointsAnswer(d.Endpoints()))
+			if email, password := d.DemoPerson(); err == nil && a.output == "table" && email != "" {
+				_, err = fmt.Fprintf(a.err, "sign in to the Web UI as %s; the password is in %s\n", email, password)
+			}
 			if err == nil && a.output == "table" {
 				_, err = fmt.Fprintf(a.err, "ready in %.1f s; stop with Ctrl-C\n", time.Since(started).Seconds())
 			}
@@ -163,6 +172,9 @@ func endpointsAnswer(e config.Endpoints) answer {
 			var lines [][]string
 			if e.Cluster != nil {
 				lines = append(lines, []string{"cluster", e.Cluster.Address, "namespace " + e.Cluster.Namespace})
+				if e.Cluster.WebUI != "" {
+					lines = append(lines, []string{"", e.Cluster.WebUI, "Web UI"})
+				}
 				if e.Cluster.Operations != "" {
 					lines = append(lines, []string{"", e.Cluster.Operations, "keys and metrics"})
 				}

@@ -1,8 +1,12 @@
 package daemon
 
 import (
+	"context"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"syscall"
+	"time"
 
 	"github.com/tenonhq/tenon/internal/cluster"
 	"github.com/tenonhq/tenon/internal/config"
@@ -14,13 +18,14 @@ type clusterPart struct {
 	server *cluster.Server
 }
 
-func newCluster(d *Daemon) (*clusterPart, error) {
+func newCluster(ctx context.Context, d *Daemon) (*clusterPart, error) {
 	cfg := cluster.Config{
-		Frontend:    d.cfg.Cluster.Address,
-		Persistence: cluster.Persistence{SQLite: d.dir.File("temporal.db")},
-		Namespaces:  []cluster.Namespace{{Name: Namespace}},
-		Insecure:    d.cfg.Cluster.InsecureNoTLS || d.cfg.Cluster.InsecureNoAuth,
-		Logger:      d.log,
+		Frontend: d.cfg.Cluster.Address,
+		Insecure: d.cfg.Cluster.InsecureNoTLS || d.cfg.Cluster.InsecureNoAuth,
+		Logger:   d.log,
+	}
+	if err := nodeConfig(ctx, d, &cfg); err != nil {
+		return nil, err
 	}
 	if d.cfg.Cluster.InsecureNoTLS {
 		d.log.Warn("the cluster runs without tls: whoever reaches it reads everything")
@@ -34,7 +39,7 @@ func newCluster(d *Daemon) (*clusterPart, error) {
 	}
 	server, err := cluster.New(cfg)
 	if err != nil {
-		return nil, explainCluster(err, d.dir.path)
+		return nil, explainCluster(err, d.dir.path, d.cfg.Now())
 	}
 	return &clusterPart{server}, nil
 }
@@ -60,17 +65,30 @@ func checkInsecure(cfg Config) error {
 }
 
 // explainCluster says what to do about a cluster that cannot be built.
-func explainCluster(err error, dataDir string) error {
+func explainCluster(err error, dataDir string, now time.Time) error {
 	e := &config.Error{Problem: "the cluster cannot start", Err: err}
+	var invalid x509.CertificateInvalidError
 	switch {
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && invalid.Cert.NotBefore.After(now):
+		e.Problem = fmt.Sprintf("the cluster cannot start: a certificate is valid from %s, and this machine's clock says that it is %s",
+			invalid.Cert.NotBefore.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+		e.Err, e.Hint = nil, "set the clock, for example with: timedatectl set-ntp true; then start it again"
 	case errors.Is(err, syscall.EADDRINUSE):
 		e.Hint = "choose another address with --address (port 0 takes a free one), or stop what listens there"
 	case errors.Is(err, syscall.EACCES):
 		e.Hint = "choose a port above 1023 with --address"
+	case errors.Is(err, cluster.ErrNodesDiffer):
+		e.Problem, e.Hint = "the node cannot join the cluster", "copy certs/ and payload.key from a node that runs (see docs/operate.md), then start it again"
+	case errors.Is(err, cluster.ErrClockSkew):
+		e.Problem, e.Hint = "the node cannot join the cluster", "set the clock, for example with: timedatectl set-ntp true; then start it again"
+	case errors.Is(err, cluster.ErrDatabaseCredentials):
+		e.Hint = "correct persistence.postgresql.user, or what persistence.postgresql.password refers to"
+	case errors.Is(err, cluster.ErrDatabaseUnreachable):
+		e.Hint = "start PostgreSQL, or correct persistence.postgresql.address"
 	case errors.Is(err, cluster.ErrNewerDatabase):
-		e.Hint = "run the version of tenon that wrote it or a later one, or name another directory with --data-dir"
+		e.Hint = "run the version of tenon that wrote it or a later one, or name another directory with --data-dir (or another database)"
 	case errors.Is(err, cluster.ErrDatabaseInUse):
-		e.Hint = "stop the process that has it open, or name another directory with --data-dir"
+		e.Hint = "stop the process that has it open, or name another directory with --data-dir; several nodes on one PostgreSQL need cluster.membership each"
 	default:
 		e.Hint = "see the log with --log-level debug; the data directory is " + dataDir
 	}
@@ -81,7 +99,7 @@ func (c *clusterPart) endpoints(d *Daemon) *config.ClusterEndpoints {
 	return &config.ClusterEndpoints{
 		Address:   c.server.Address(),
 		Namespace: Namespace,
-		CA:        d.dir.File("certs", "ca.crt"),
+		CA:        d.certsFile("ca.crt"),
 		Plaintext: d.cfg.Cluster.InsecureNoTLS,
 	}
 }
@@ -89,10 +107,10 @@ func (c *clusterPart) endpoints(d *Daemon) *config.ClusterEndpoints {
 func (c *clusterPart) profile(d *Daemon) *profile {
 	return &profile{
 		path:      d.dir.File("temporal.toml"),
-		certs:     d.dir.File("certs"),
+		certs:     d.paths().Certs,
 		address:   c.server.Address(),
 		namespace: Namespace,
 		plaintext: d.cfg.Cluster.InsecureNoTLS,
-		token:     token.FileSource(d.dir.File("certs", "client-token.jwt")),
+		token:     token.FileSource(d.certsFile("client-token.jwt")),
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"sync"
 	"time"
@@ -42,6 +43,8 @@ type Config struct {
 	Version string
 	// Settings is what environment and .env say. Nil is the same as none.
 	Settings *config.Config
+	// File is the configuration file. Nil is the same as an empty one.
+	File *config.File
 	// Cluster, Simulator and Worker are the parts to run; nil parts do not.
 	Cluster   *ClusterConfig
 	Simulator *SimulatorConfig
@@ -68,6 +71,8 @@ type ClusterConfig struct {
 	OperationsAddress string
 	// RulesFile holds rules that narrow what roles allow. Defaults to none.
 	RulesFile string
+	// WebUI is the Web UI's part. Defaults to none.
+	WebUI *WebUIConfig
 	// InsecureNoTLS and InsecureNoAuth take TLS and authorisation away. Each must
 	// be asked for twice: here, and in Settings (TLSOff, AuthOff). The frontend
 	// is then on loopback only.
@@ -98,6 +103,9 @@ type WorkerConfig struct {
 	// Address is the cluster's frontend. Defaults to the cluster of this
 	// process, else to the one that runs on the data directory.
 	Address string
+	// Share is the part of each of the tenant's rate limits that is left to others:
+	// 0 to 0.9. Nil means 0.2.
+	Share *float64
 	// Interceptors are added to the worker, for tests.
 	Interceptors []interceptor.WorkerInterceptor
 }
@@ -111,7 +119,9 @@ type Daemon struct {
 	security   *security
 	cluster    *clusterPart
 	operations *operations
+	simulated  net.Listener // where the simulator will answer
 	simulator  *simulatorPart
+	webUI      *webUIPart
 	worker     *workerPart
 	endpoints  config.Endpoints
 	ready      chan struct{}
@@ -123,6 +133,9 @@ type Daemon struct {
 func New(ctx context.Context, cfg Config) (_ *Daemon, err error) {
 	if cfg.Settings == nil {
 		cfg.Settings = &config.Config{}
+	}
+	if cfg.File == nil {
+		cfg.File = &config.File{}
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -145,6 +158,10 @@ func New(ctx context.Context, cfg Config) (_ *Daemon, err error) {
 		if d.dir, err = OpenDataDir(cfg.DataDir, cfg.Version); err != nil {
 			return nil, err
 		}
+		// What a process that was killed left behind: nothing listens there.
+		if err := config.RemoveEndpoints(d.dir.path); err != nil {
+			return nil, err
+		}
 	} else {
 		if d.dir, err = JoinDataDir(cfg.DataDir); err != nil {
 			return nil, err
@@ -156,6 +173,12 @@ func New(ctx context.Context, cfg Config) (_ *Daemon, err error) {
 		"file":   secret.Files{Dir: d.dir.File("secrets")},
 	}
 	d.endpoints.PID = os.Getpid()
+	if cfg.Simulator != nil {
+		// Before the verifier is built, which trusts the simulated tenant by its name.
+		if d.simulated, err = listenSimulator(cfg.Simulator); err != nil {
+			return nil, err
+		}
+	}
 	if cfg.Cluster != nil || cfg.Simulator != nil {
 		if d.security, err = newSecurity(ctx, d); err != nil {
 			return nil, err
@@ -167,7 +190,12 @@ func New(ctx context.Context, cfg Config) (_ *Daemon, err error) {
 		}
 	}
 	if cfg.Cluster != nil {
-		if d.cluster, err = newCluster(d); err != nil {
+		if d.cluster, err = newCluster(ctx, d); err != nil {
+			return nil, err
+		}
+	}
+	if cfg.Cluster != nil && cfg.Cluster.WebUI != nil {
+		if d.webUI, err = newWebUI(d); err != nil {
 			return nil, err
 		}
 	}
@@ -221,8 +249,13 @@ func (d *Daemon) Close() error {
 		if d.operations != nil {
 			errs = append(errs, d.operations.close())
 		}
+		if d.webUI != nil {
+			errs = append(errs, d.webUI.close())
+		}
 		if d.simulator != nil {
 			errs = append(errs, d.simulator.close())
+		} else if d.simulated != nil {
+			errs = append(errs, d.simulated.Close())
 		}
 		if d.security != nil {
 			errs = append(errs, d.security.close())
@@ -301,6 +334,11 @@ func (d *Daemon) work(ctx context.Context, run func(string, func(context.Context
 	if err := d.await(ctx); err != nil {
 		return err
 	}
+	if d.webUI != nil {
+		if err := d.webUI.start(ctx, d, run); err != nil {
+			return err
+		}
+	}
 	if d.worker != nil {
 		if err := d.worker.start(ctx, d); err != nil {
 			return fmt.Errorf("worker: %w", err)
@@ -340,10 +378,14 @@ func (d *Daemon) await(ctx context.Context) error {
 
 // announce writes the files by which others find this process.
 func (d *Daemon) announce(run func(string, func(context.Context) error)) error {
-	if d.cluster != nil {
+	// A node without a frontend has nothing that a client could connect to.
+	if d.cluster != nil && d.cluster.server.Address() != "" {
 		d.endpoints.Cluster = d.cluster.endpoints(d)
 		if d.operations != nil {
 			d.endpoints.Cluster.Operations = "https://" + d.operations.listener.Addr().String() + "/"
+		}
+		if d.webUI != nil && d.webUI.server != nil {
+			d.endpoints.Cluster.WebUI, d.endpoints.Cluster.Login = d.webUI.server.URL(), d.webUI.login
 		}
 		p := d.cluster.profile(d)
 		if err := p.write(); err != nil {

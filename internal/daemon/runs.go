@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
@@ -157,6 +158,32 @@ func Follow(ctx context.Context, c client.Client, id, runID string, show func(*T
 			if t, err := QueryTree(ctx, c, id, runID); err == nil {
 				show(t)
 			}
+		}
+	}
+}
+
+// ListStacks returns the names of a tenant's stacks, in alphabetical order.
+func ListStacks(ctx context.Context, c client.Client, tenant string) ([]string, error) {
+	var names []string
+	req := &workflowservice.ListWorkflowExecutionsRequest{
+		Namespace: Namespace,
+		Query: fmt.Sprintf("WorkflowType = %q AND WorkflowId STARTS_WITH %q AND ExecutionStatus = 'Running'",
+			workflows.TypeStack, workflows.StackID(tenant, "")),
+		PageSize: 1000,
+	}
+	for {
+		page, err := c.ListWorkflow(ctx, req)
+		if err != nil {
+			return nil, fmt.Errorf("list stacks: %w", err)
+		}
+		for _, e := range page.GetExecutions() {
+			if of, name, ok := workflows.ParseStackID(e.GetExecution().GetWorkflowId()); ok && of == tenant {
+				names = append(names, name)
+			}
+		}
+		if req.NextPageToken = page.GetNextPageToken(); len(req.NextPageToken) == 0 {
+			slices.Sort(names)
+			return slices.Compact(names), nil
 		}
 	}
 }

@@ -44,7 +44,7 @@ func newSecurity(ctx context.Context, d *Daemon) (*security, error) {
 	if d.cfg.Cluster != nil {
 		hosts, clientAuth = d.cfg.Cluster.Hosts, pki.ClientAuth(d.cfg.Cluster.ClientAuth)
 	}
-	s.certs, err = pki.Open(pki.Config{Dir: d.dir.File("certs"), ExtraHosts: hosts, ClientAuth: clientAuth, ConnectionAge: cluster.ConnectionAge, Now: d.cfg.Now, Logger: d.log, OnRefused: s.refused})
+	s.certs, err = pki.Open(pki.Config{Dir: d.paths().Certs, ExtraHosts: hosts, ClientAuth: clientAuth, ConnectionAge: cluster.ConnectionAge, Now: d.cfg.Now, Logger: d.log, OnRefused: s.refused})
 	if err != nil {
 		return nil, err
 	}
@@ -54,28 +54,23 @@ func newSecurity(ctx context.Context, d *Daemon) (*security, error) {
 	if d.cfg.Cluster == nil {
 		return s, nil
 	}
-	if _, err := codec.LoadOrCreateKeyFile(d.dir.File("payload.key")); err != nil {
+	if _, err := codec.LoadOrCreateKeyFile(d.paths().PayloadKeys); err != nil {
 		return nil, err
 	}
-	s.issuer, err = token.OpenIssuer(token.IssuerConfig{Dir: d.dir.File("certs"), Now: d.cfg.Now, Logger: d.log})
+	s.issuer, err = token.OpenIssuer(token.IssuerConfig{Dir: d.paths().Certs, Now: d.cfg.Now, Logger: d.log})
 	if err != nil {
 		return nil, err
 	}
 	if err := s.issuer.Init(ctx); err != nil {
 		return nil, err
 	}
-	foreign, err := token.TrustsFromEnv(d.lookup, nil)
+	foreign, err := Trusts(d.cfg.File, d.lookup)
 	if err != nil {
-		return nil, &config.Error{Problem: "token issuers", Err: err, Hint: "correct these variables where the cluster runs"}
+		return nil, err
 	}
-	if expression := d.lookup("TEMPORAL_JWT_PERMISSIONS_EXPRESSION"); expression != "" {
-		extract, err := access.PermissionsExpression(expression)
-		if err != nil {
-			return nil, &config.Error{Problem: "TEMPORAL_JWT_PERMISSIONS_EXPRESSION", Err: err, Hint: `it is CEL over claims, for example claims.groups.map(g, "default:" + g)`}
-		}
-		for i := range foreign {
-			foreign[i].Permissions = extract
-		}
+	if d.simulated != nil && d.cfg.Cluster.WebUI != nil {
+		domain := simulatedDomain(d.simulated)
+		foreign = append(foreign, simulatorTrust(domain, s.certs.ClientTLS("localhost")))
 	}
 	rules, err := readRules(d.cfg.Cluster.RulesFile)
 	if err != nil {
@@ -90,7 +85,7 @@ func newSecurity(ctx context.Context, d *Daemon) (*security, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.audit, err = audit.Open(audit.Config{Dir: d.dir.File(auditDir), KeyFile: d.dir.File(auditKey), Now: d.cfg.Now, Logger: d.log})
+	s.audit, err = audit.Open(audit.Config{Dir: d.paths().Audit, KeyFile: d.dir.File(auditKey), Keep: d.cfg.File.Audit.Keep, Now: d.cfg.Now, Logger: d.log})
 	if err != nil {
 		return nil, fmt.Errorf("audit log: %w", err)
 	}

@@ -30,11 +30,31 @@ const (
 	simulatorSecret   = "auth0-sim-client-secret"
 )
 
-func newSimulator(ctx context.Context, d *Daemon) (*simulatorPart, error) {
-	cfg := d.cfg.Simulator
-	if cfg.Address == "" {
-		cfg.Address = "127.0.0.1:4430"
+// listenSimulator takes the simulator's address.
+func listenSimulator(cfg *SimulatorConfig) (net.Listener, error) {
+	address := cfg.Address
+	if address == "" {
+		address = "127.0.0.1:4430"
 	}
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, &config.Error{Problem: "the Auth0 simulator cannot listen on " + address, Err: err, Hint: "choose another address, or stop what listens there"}
+	}
+	return listener, nil
+}
+
+// simulatedDomain is the simulated tenant's, as the simulator derives it from
+// its listener.
+func simulatedDomain(listener net.Listener) string {
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		return ""
+	}
+	return "localhost:" + port
+}
+
+func newSimulator(ctx context.Context, d *Daemon) (*simulatorPart, error) {
+	cfg, listener := d.cfg.Simulator, d.simulated
 	latency, err := auth0sim.ParseLatency(cfg.Latency)
 	if err != nil {
 		return nil, &config.Error{Problem: "auth0 simulator", Err: err, Hint: "for example --latency 350ms"}
@@ -43,16 +63,13 @@ func newSimulator(ctx context.Context, d *Daemon) (*simulatorPart, error) {
 	if err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen("tcp", cfg.Address)
-	if err != nil {
-		return nil, &config.Error{Problem: "the Auth0 simulator cannot listen on " + cfg.Address, Err: err, Hint: "choose another address, or stop what listens there"}
-	}
 	path := d.dir.File("auth0-sim.db")
 	if cfg.Memory {
 		path = ""
 	}
 	server, err := auth0sim.New(auth0sim.Config{
 		Listener:     listener,
+		Domain:       simulatedDomain(listener),
 		TLS:          d.security.certs.ServerTLS(pki.HTTPS),
 		Path:         path,
 		ClientID:     simulatorClientID,
@@ -65,7 +82,7 @@ func newSimulator(ctx context.Context, d *Daemon) (*simulatorPart, error) {
 		Logger:       d.log,
 	})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("auth0 simulator: %w", err), listener.Close())
+		return nil, fmt.Errorf("auth0 simulator: %w", err)
 	}
 	return &simulatorPart{server: server, listener: listener, clientID: simulatorClientID, control: !cfg.NoControl}, nil
 }
@@ -91,7 +108,7 @@ func simulatorClientSecret(ctx context.Context, d *Daemon) (secret.Value, error)
 func (s *simulatorPart) endpoints(d *Daemon) *config.Auth0Endpoints {
 	e := &config.Auth0Endpoints{
 		Domain:           s.server.Domain(),
-		CA:               d.dir.File("certs", "ca.crt"),
+		CA:               d.certsFile("ca.crt"),
 		ClientID:         s.clientID,
 		ClientSecretFile: d.dir.File("secrets", simulatorSecret),
 	}

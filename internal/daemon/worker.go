@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"time"
 
 	"go.temporal.io/sdk/client"
@@ -31,6 +32,7 @@ func newWorker(d *Daemon) (*workerPart, error) {
 		Tenants: known,
 		Secrets: d.secrets,
 		Version: d.cfg.Version,
+		Share:   share(d.cfg.Worker.Share),
 		Logger:  d.log,
 	})
 	if err != nil {
@@ -47,6 +49,7 @@ func newWorker(d *Daemon) (*workerPart, error) {
 			Secrets:      d.secrets,
 			SecretRef:    workflows.DotenvRef,
 			OutputDir:    d.dir.File("apps"),
+			ImportDir:    d.dir.File("imports"),
 			Grafanas:     grafanas(d.cfg.Settings),
 			HTTP:         d.web,
 			TenantCAFile: func(domain string) string { return known[domain].CAFile },
@@ -55,6 +58,17 @@ func newWorker(d *Daemon) (*workerPart, error) {
 		},
 		failed: make(chan error, 1),
 	}, nil
+}
+
+// share turns "nothing is left" into what auth0.Config calls it.
+func share(s *float64) float64 {
+	switch {
+	case s == nil:
+		return 0
+	case *s == 0:
+		return -1
+	}
+	return *s
 }
 
 // tenants binds credentials to domains, here and nowhere else: a workflow's
@@ -69,7 +83,7 @@ func tenants(d *Daemon) map[string]auth0.Tenant {
 		all[d.simulator.server.Domain()] = auth0.Tenant{
 			ClientID:     d.simulator.clientID,
 			ClientSecret: "file:" + simulatorSecret,
-			CAFile:       d.dir.File("certs", "ca.crt"),
+			CAFile:       d.certsFile("ca.crt"),
 		}
 	}
 	return all
@@ -107,6 +121,9 @@ func (w *workerPart) start(ctx context.Context, d *Daemon) error {
 	w.worker = worker.New(w.client, workflows.TaskQueue, worker.Options{
 		Interceptors:      d.cfg.Worker.Interceptors,
 		WorkerStopTimeout: stopWorker,
+		// A stack of thousands of objects is read at once when its history is replayed,
+		// which takes longer than the default of a second on a busy machine.
+		DeadlockDetectionTimeout: 10 * time.Second,
 		// How long a task waits for the worker that had its workflow in memory, before
 		// any other takes it: a worker that was killed must not hold things up.
 		StickyScheduleToStartTimeout: time.Second,
@@ -133,16 +150,27 @@ func (w *workerPart) start(ctx context.Context, d *Daemon) error {
 
 // target is the cluster to work for.
 func (w *workerPart) target(d *Daemon) (sdk.Config, error) {
-	dir := d.dir.File()
 	switch {
 	case d.cluster != nil:
-		cfg := sdk.InDataDir(dir, sdk.Worker, d.cluster.server.Address(), Namespace)
+		cfg := d.workerAt(d.cluster.server.Address())
 		cfg.Plaintext = d.cfg.Cluster.InsecureNoTLS
 		return cfg, nil
 	case d.cfg.Worker.Address != "":
-		return sdk.InDataDir(dir, sdk.Worker, d.cfg.Worker.Address, Namespace), nil
+		return d.workerAt(d.cfg.Worker.Address), nil
 	}
-	return sdk.FromDataDir(dir, sdk.Worker)
+	return sdk.FromDataDir(d.dir.File(), sdk.Worker)
+}
+
+// workerAt is a worker of the cluster at an address, with the files of this
+// process.
+func (d *Daemon) workerAt(address string) sdk.Config {
+	cfg := sdk.InDataDir(d.dir.File(), sdk.Worker, address, Namespace)
+	paths := d.paths()
+	for _, file := range []*string{&cfg.CAFile, &cfg.CertFile, &cfg.KeyFile, &cfg.TokenFile} {
+		*file = filepath.Join(paths.Certs, filepath.Base(*file))
+	}
+	cfg.PayloadKeyFile = paths.PayloadKeys
+	return cfg
 }
 
 // wait returns when ctx ends, or with the error that ended the worker.
