@@ -17,25 +17,28 @@ test: ## Run the tests, offline
 
 .PHONY: race
 race: ## Run the tests of packages with goroutines of ours under the race detector
-	go test -race $(RACE)
+	go test -race -short $(RACE)
 
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck, and workflowcheck for deterministic workflows
 	@test -z "$$(gofmt -l .)" || { echo "not gofmt'ed:"; gofmt -l .; exit 1; }
 	go vet ./...
 	$(TOOL) staticcheck ./...
-	$(TOOL) workflowcheck ./internal/workflows/...
+	$(TOOL) workflowcheck -config tools/workflowcheck.yaml ./internal/workflows/...
 
 .PHONY: gen
 gen: ## Write generated files anew: references, goldens and recorded histories
+	go test ./api/v1 -run Docs -update
+	go test ./api/v1 -run KindPages -update
 	go test ./internal/cli -run Reference -update
 	go test ./internal/cluster/access -run Matrix -update
 	go test ./internal/auth0sim -run Catalog -update
 	go test ./test -run 'WorkflowsReference|Histories' -update
 
 .PHONY: bench
-bench: build ## Measure, side by side with an unsecured cluster, as ratios
+bench: build ## Measure: beside an unsecured cluster, as ratios, and the simulator
 	go run ./bench -tenon bin/tenon
+	go test ./internal/auth0sim -run '^$$' -bench .
 
 .PHONY: demo
 demo: build ## Run the main job

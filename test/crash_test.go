@@ -243,6 +243,17 @@ func subject(args []any) string {
 	switch in := args[0].(type) {
 	case workflows.StepRequest:
 		return strings.ReplaceAll(in.Request.Step.Key.String()+":"+string(in.Request.Step.Action), "/", ":")
+	case workflows.StepsTask:
+		keys, err := in.Keys()
+		if err != nil {
+			return err.Error()
+		}
+		if len(keys) > 1 {
+			return fmt.Sprintf("%d from %s", len(keys), strings.ReplaceAll(keys[0], "/", ":"))
+		}
+		return strings.ReplaceAll(strings.Join(keys, ","), "/", ":")
+	case workflows.PlanStackTask:
+		return in.Stack + ":" + strconv.FormatBool(in.Prune)
 	case workflows.PlanRequest:
 		return strconv.Itoa(len(in.Request.Resources)) + ":" + strconv.Itoa(len(in.Request.Known))
 	}

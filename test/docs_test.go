@@ -61,6 +61,9 @@ func TestReadme(t *testing.T) {
 
 	// The session by hand, on free ports instead of the usual ones.
 	dir := t.TempDir()
+	examples, err := filepath.Abs(filepath.Join("..", "examples"))
+	require.NoError(t, err)
+	require.NoError(t, os.Symlink(examples, filepath.Join(dir, "examples")))
 	var up *exec.Cmd
 	commands := 0
 	for _, line := range codeLines(readme) {
@@ -81,7 +84,7 @@ func TestReadme(t *testing.T) {
 		cmd.Dir = dir
 		require.NoError(t, cmd.Run(), line)
 	}
-	require.Equal(t, 5, commands)
+	require.Equal(t, 6, commands)
 	require.NoError(t, up.Process.Signal(syscall.SIGINT))
 	require.NoError(t, up.Wait())
 }
@@ -134,7 +137,7 @@ func TestDocsNameWhatExists(t *testing.T) {
 
 // commandPath is the leading words that name a command: tokens issue.
 func commandPath(words []string) []string {
-	groups := map[string]bool{"tenant": true, "app": true, "user": true, "runs": true, "certs": true, "tokens": true, "audit": true}
+	groups := map[string]bool{"tenant": true, "app": true, "user": true, "service": true, "runs": true, "certs": true, "tokens": true, "audit": true}
 	if groups[words[0]] && len(words) > 1 {
 		return words[:2]
 	}

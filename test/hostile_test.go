@@ -39,6 +39,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/tenonhq/tenon/internal/cluster/access/audit"
+	"github.com/tenonhq/tenon/internal/config"
 	"github.com/tenonhq/tenon/internal/daemon"
 	"github.com/tenonhq/tenon/internal/pki"
 )
@@ -67,11 +68,6 @@ func TestHostileCallers(t *testing.T) {
 		require.Error(t, err, name)
 		attempts[peer] = name
 	}
-	for i, address := range h.internode(t) {
-		peer, err := h.handshake(t, address, h.good)
-		require.Error(t, err, "a client certificate was taken for a node's at %s", address)
-		attempts[peer] = fmt.Sprintf("client certificate used as internode (%d)", i)
-	}
 	h.renegotiate(t)
 	h.plaintext(t)
 
@@ -98,6 +94,41 @@ func TestHostileCallers(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, report.Findings)
 	requireTamperingFound(t, log)
+}
+
+// TestClientAmongNodes shows a client's certificate at the ports on which the
+// services of a cluster talk to each other. The cluster is a process of its own,
+// so that its ports can be told from others'.
+func TestClientAmongNodes(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	server := tenon(t, "server", "--data-dir", dir, "--address", "127.0.0.1:0")
+	require.NoError(t, server.Start())
+	awaitFile(t, filepath.Join(dir, "endpoints.json"))
+	endpoints, err := config.ReadEndpoints(dir)
+	require.NoError(t, err)
+	h := newHostile(t, &stack{dir: dir, endpoints: *endpoints})
+	attempts := map[string]int{}
+	for _, address := range h.internode(t, server.Process.Pid) {
+		peer, err := h.handshake(t, address, h.good)
+		require.Error(t, err, "a client certificate was taken for a node's at %s", address)
+		attempts[peer] = 0
+	}
+	require.NoError(t, server.Process.Signal(os.Interrupt))
+	require.NoError(t, server.Wait())
+
+	log, err := daemon.AuditLog(dir)
+	require.NoError(t, err)
+	require.NoError(t, audit.Scan(log.Dir, time.Time{}, func(r *audit.Record) error {
+		if _, ours := attempts[r.PeerAddress]; ours {
+			require.NotEqual(t, audit.Allow, r.Verdict)
+			attempts[r.PeerAddress]++
+		}
+		return nil
+	}))
+	for peer, records := range attempts {
+		require.Equal(t, 1, records, "records of %s", peer)
+	}
 }
 
 // requireTamperingFound damages copies of the log in each of the ways that
@@ -284,22 +315,31 @@ func (h *hostile) expired(t *testing.T) *tls.Certificate {
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// internode finds the ports on which the cluster's services talk to each other:
-// those of this process whose certificate is the internode authority's.
-func (h *hostile) internode(t *testing.T) []string {
+// internode finds the ports on which a process's services talk to each other:
+// those whose certificate is the internode authority's.
+func (h *hostile) internode(t *testing.T, pid int) []string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(h.dir, "internode-ca.crt"))
 	require.NoError(t, err)
 	roots := x509.NewCertPool()
 	require.True(t, roots.AppendCertsFromPEM(text))
-	table, err := os.ReadFile("/proc/self/net/tcp")
+	proc := filepath.Join("/proc", strconv.Itoa(pid))
+	table, err := os.ReadFile(filepath.Join(proc, "net", "tcp"))
 	if err != nil {
-		t.Skipf("the list of open ports, /proc/self/net/tcp, is absent: %v", err)
+		t.Skipf("the list of open ports, /proc/PID/net/tcp, is absent: %v", err)
+	}
+	files, err := filepath.Glob(filepath.Join(proc, "fd", "*"))
+	require.NoError(t, err)
+	own := map[string]bool{}
+	for _, file := range files {
+		if target, err := os.Readlink(file); err == nil {
+			own[target] = true
+		}
 	}
 	var found []string
 	for line := range strings.Lines(string(table)) {
 		f := strings.Fields(line)
-		if len(f) < 4 || f[3] != "0A" { // LISTEN
+		if len(f) < 10 || f[3] != "0A" || !own["socket:["+f[9]+"]"] { // listening, and its own
 			continue
 		}
 		_, hex, _ := strings.Cut(f[1], ":")

@@ -19,14 +19,14 @@ const module = "github.com/tenonhq/tenon/"
 // below its own, and what allowed lists for it. The public packages api/v1 and
 // sdk stand where their dependencies put them.
 var layers = [][]string{
-	{"cmd/tenon"},
+	{"cmd/tenon", "examples/workers/go"},
 	{"internal/cli", "bench"},
 	{"internal/daemon/demo"},
 	{"internal/daemon"},
 	{"sdk"},
-	{"internal/cluster", "internal/auth0sim", "internal/workflows", "internal/engine/direct", "internal/engine/enginetest"},
+	{"internal/cluster", "internal/cluster/webui", "internal/auth0sim", "internal/workflows", "internal/engine/direct", "internal/engine/enginetest"},
 	{"internal/cluster/access", "internal/codec", "internal/grafana", "internal/auth0", "internal/engine"},
-	{"internal/pki", "internal/token", "internal/config", "internal/cluster/access/audit"},
+	{"internal/pki", "internal/token", "internal/config", "internal/cluster/access/audit", "internal/userfile", "api/v1/v1test"},
 	{"internal/secret", "api/v1"},
 }
 
@@ -40,14 +40,16 @@ var parts = map[string][]string{
 
 // doors names the packages that alone may import a heavy dependency.
 var doors = map[string][]string{
-	"go.temporal.io/server":       {"internal/cluster", "internal/cluster/access"},
-	"github.com/auth0/go-auth0":   {"internal/auth0", "internal/engine/direct"},
-	"github.com/gofrs/flock":      {"internal/secret"},
-	"github.com/dop251/goja":      {"internal/auth0sim/actions"},
-	"modernc.org/sqlite":          {"internal/auth0sim/state", "internal/cluster"},
-	"github.com/spf13/cobra":      {"internal/cli", "cmd/tenon"},
-	"github.com/google/cel-go":    {"internal/cluster/access", "internal/token"},
-	"github.com/lestrrat-go/jwx/": {"internal/token", "internal/auth0sim", "internal/auth0sim/authapi", "internal/auth0sim/actions", "internal/auth0sim/state"},
+	"go.temporal.io/server":           {"internal/cluster", "internal/cluster/access"},
+	"github.com/temporalio/ui-server": {"internal/cluster/webui"},
+	"github.com/labstack/echo":        {"internal/cluster/webui"},
+	"github.com/auth0/go-auth0":       {"internal/auth0", "internal/engine/direct"},
+	"github.com/gofrs/flock":          {"internal/secret"},
+	"github.com/dop251/goja":          {"internal/auth0sim/actions"},
+	"modernc.org/sqlite":              {"internal/auth0sim/state", "internal/cluster"},
+	"github.com/spf13/cobra":          {"internal/cli", "cmd/tenon"},
+	"github.com/google/cel-go":        {"internal/cluster/access", "internal/token"},
+	"github.com/lestrrat-go/jwx/":     {"internal/token", "internal/auth0sim", "internal/auth0sim/authapi", "internal/auth0sim/actions", "internal/auth0sim/state"},
 }
 
 func layerOf(pkg string) int {

@@ -116,31 +116,39 @@ func (s *stack) http() (*http.Client, error) {
 	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}}, Timeout: 10 * time.Second}, nil
 }
 
-// manage calls the simulator's Management API with its own credentials.
-func (s *stack) manage(method, path string, body, into any) error {
-	c, err := s.http()
-	if err != nil {
-		return err
-	}
+// token gets one of the Management API with the simulator's own credentials.
+func (s *stack) token(c *http.Client) (string, error) {
 	base := "https://" + s.endpoints.Auth0.Domain
 	secret, err := os.ReadFile(s.endpoints.Auth0.ClientSecretFile)
 	if err != nil {
-		return err
+		return "", err
 	}
 	res, err := c.PostForm(base+"/oauth/token", map[string][]string{
 		"grant_type": {"client_credentials"}, "audience": {base + "/api/v2/"},
 		"client_id": {s.endpoints.Auth0.ClientID}, "client_secret": {string(secret)},
 	})
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer res.Body.Close()
 	var token struct {
 		AccessToken string `json:"access_token"`
 	}
-	if err := json.NewDecoder(res.Body).Decode(&token); err != nil {
+	err = json.NewDecoder(res.Body).Decode(&token)
+	return token.AccessToken, err
+}
+
+// manage calls the simulator's Management API with its own credentials.
+func (s *stack) manage(method, path string, body, into any) error {
+	c, err := s.http()
+	if err != nil {
 		return err
 	}
+	token, err := s.token(c)
+	if err != nil {
+		return err
+	}
+	base := "https://" + s.endpoints.Auth0.Domain
 	var sent io.Reader
 	if body != nil {
 		data, err := json.Marshal(body)
@@ -153,11 +161,11 @@ func (s *stack) manage(method, path string, body, into any) error {
 	if err != nil {
 		return err
 	}
-	req.Header.Set("Authorization", "Bearer "+token.AccessToken)
+	req.Header.Set("Authorization", "Bearer "+token)
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	res, err = c.Do(req)
+	res, err := c.Do(req)
 	if err != nil {
 		return err
 	}

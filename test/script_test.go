@@ -1,6 +1,7 @@
 package test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -33,6 +34,8 @@ func TestScripts(t *testing.T) {
 			"mode":    cmdMode,
 			"newdata": cmdNewData,
 			"tenant":  cmdTenant,
+			"stack":   cmdStack,
+			"hash":    cmdHash,
 			"limited": cmdLimited,
 			"dotenv":  cmdDotenv,
 		},
@@ -73,8 +76,43 @@ func cmdCode(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 	}
 	if got != want {
-		ts.Fatalf("exit code %d, want %d; stdout:\n%s\nstderr:\n%s", got, want, ts.ReadFile("stdout"), ts.ReadFile("stderr"))
+		text := func(name string) []byte {
+			data, err := os.ReadFile(ts.MkAbs(name))
+			ts.Check(err)
+			return data
+		}
+		ts.Fatalf("exit code %d, want %d; stdout:\n%s\nstderr:\n%s", got, want, text("stdout"), text("stderr"))
 	}
+}
+
+// cmdStack puts the id of a data directory's stack into $STACK: stack data default.
+func cmdStack(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: stack DATADIR NAME")
+	}
+	e, err := config.ReadEndpoints(ts.MkAbs(args[0]))
+	ts.Check(err)
+	ts.Setenv("STACK", "stack/"+e.Auth0.Domain+"/"+args[1])
+}
+
+// cmdHash puts the hash of the plan that a stack waits with into $HASH; the
+// stack's status is in the file stdout.
+func cmdHash(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: hash")
+	}
+	data, err := os.ReadFile(ts.MkAbs("stdout"))
+	ts.Check(err)
+	var status struct {
+		Current struct {
+			Hash string `json:"hash"`
+		} `json:"current"`
+	}
+	ts.Check(json.Unmarshal(data, &status))
+	if status.Current.Hash == "" {
+		ts.Fatalf("the stack has no change with a plan")
+	}
+	ts.Setenv("HASH", status.Current.Hash)
 }
 
 // cmdAwait waits until a file is there, or with ! until it is gone.

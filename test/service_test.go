@@ -15,10 +15,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tenonhq/tenon/internal/daemon"
+	"github.com/tenonhq/tenon/internal/secret"
+	"github.com/tenonhq/tenon/internal/workflows"
 )
 
 // TestServiceToService runs the two programs of examples/service-to-service
-// against a tenant that holds an API, a client and a grant of one of its scopes.
+// against a tenant in which the caller was registered, with one of the API's scopes.
 func TestServiceToService(t *testing.T) {
 	t.Parallel()
 	bin := t.TempDir()
@@ -27,27 +29,31 @@ func TestServiceToService(t *testing.T) {
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 
-	s := start(t, daemon.Config{DataDir: t.TempDir(), Simulator: &daemon.SimulatorConfig{Address: "127.0.0.1:0"}})
+	s := startStack(t, t.TempDir(), &daemon.WorkerConfig{})
 	const audience = "https://orders.example"
-	require.NoError(t, s.manage("POST", "resource-servers", map[string]any{
-		"identifier": audience, "name": "orders", "token_lifetime": 3600, "enforce_policies": true, "token_dialect": "access_token_authz",
-		"scopes": []map[string]any{{"value": "read:orders"}, {"value": "create:orders"}},
-	}, nil))
-	var client struct {
-		ID     string `json:"client_id"`
-		Secret string `json:"client_secret"`
+	for _, wrong := range [][]string{{}, {"--api", audience, "--audience", audience}, {"--audience", audience, "--api-scope", "read:orders"}} {
+		require.Error(t, tenon(t, append([]string{"service", "register", "billing", "--data-dir", s.dir}, wrong...)...).Run(), "%v", wrong)
 	}
-	require.NoError(t, s.manage("POST", "clients", map[string]any{
-		"name": "billing", "app_type": "non_interactive", "grant_types": []string{"client_credentials"}}, &client))
-	require.NoError(t, s.manage("POST", "client-grants", map[string]any{
-		"client_id": client.ID, "audience": audience, "scope": []string{"read:orders"}}, nil))
+	register := tenon(t, "service", "register", "billing", "--api", audience, "--api-scope", "read:orders=Read orders", "--api-scope", "create:orders",
+		"--scope", "read:orders", "--data-dir", s.dir, "-o", "json")
+	out, err = register.Output()
+	require.NoError(t, err)
+	var client workflows.ServiceResult
+	require.NoError(t, json.Unmarshal(out, &client))
+	require.Len(t, client.Proof, 3)
+	require.Contains(t, client.Proof[2], "create:orders")
+	secrets, err := secret.ReadDotenv(filepath.Join(s.dir, "secrets.env"))
+	require.NoError(t, err)
+	clientSecret := secrets[strings.TrimPrefix(client.ClientSecret, "dotenv:")].Reveal()
+	require.NotEmpty(t, clientSecret)
+	require.NotContains(t, string(out), clientSecret)
 
 	env := append(os.Environ(),
 		"SSL_CERT_FILE="+filepath.Join(s.dir, "certs", "ca.crt"),
 		"AUTH0_DOMAIN="+s.endpoints.Auth0.Domain,
 		"AUTH0_AUDIENCE="+audience,
-		"AUTH0_CLIENT_ID="+client.ID,
-		"AUTH0_CLIENT_SECRET="+client.Secret,
+		"AUTH0_CLIENT_ID="+client.ClientID,
+		"AUTH0_CLIENT_SECRET="+clientSecret,
 	)
 	api := startExample(t, filepath.Join(bin, "api"), append(env, "LISTEN=127.0.0.1:0"))
 	call := func(args ...string) string {
@@ -79,7 +85,7 @@ func TestServiceToService(t *testing.T) {
 		c, err := s.http()
 		require.NoError(t, err)
 		res, err := c.PostForm("https://"+s.endpoints.Auth0.Domain+"/oauth/token", url.Values{
-			"grant_type": {"client_credentials"}, "audience": {audience}, "client_id": {client.ID}, "client_secret": {client.Secret}})
+			"grant_type": {"client_credentials"}, "audience": {audience}, "client_id": {client.ClientID}, "client_secret": {clientSecret}})
 		require.NoError(t, err)
 		defer res.Body.Close()
 		var body struct {
@@ -91,10 +97,10 @@ func TestServiceToService(t *testing.T) {
 	}
 	require.Equal(t, http.StatusOK, get("Bearer "+token()))
 	require.NotEqual(t, http.StatusOK, get(""), "no token")
-	s.control(t, "POST", "clock", `{"advance": "-2h"}`, nil)
+	s.control(t, "POST", "clock", map[string]string{"advance": "-2h"}, nil)
 	require.Equal(t, http.StatusUnauthorized, get("Bearer "+token()), "the token expired an hour ago")
 
-	s.control(t, "POST", "clock", `{"reset": true}`, nil)
+	s.control(t, "POST", "clock", map[string]bool{"reset": true}, nil)
 	// A token that is good for half a minute, less than the caller keeps in reserve,
 	// must not be used a second time.
 	require.NoError(t, s.manage("PATCH", "resource-servers/"+url.PathEscape(audience), map[string]any{"token_lifetime": 30}, nil))
@@ -122,25 +128,9 @@ func startExample(t *testing.T, program string, env []string) (address string) {
 	return strings.TrimSpace(line)
 }
 
-// control calls the simulator's control API.
-func (s *stack) control(t *testing.T, method, path, body string, into any) {
-	t.Helper()
-	c, err := s.http()
-	require.NoError(t, err)
-	req, err := http.NewRequest(method, s.endpoints.Auth0.Control+path, strings.NewReader(body))
-	require.NoError(t, err)
-	res, err := c.Do(req)
-	require.NoError(t, err)
-	defer res.Body.Close()
-	require.Equal(t, http.StatusOK, res.StatusCode)
-	if into != nil {
-		require.NoError(t, json.NewDecoder(res.Body).Decode(into))
-	}
-}
-
 func (s *stack) clearRequests(t *testing.T) {
 	t.Helper()
-	s.control(t, "DELETE", "requests", "", nil)
+	s.control(t, "DELETE", "requests", nil, nil)
 }
 
 // tokenRequests counts the answered requests for a token.
@@ -152,7 +142,7 @@ func (s *stack) tokenRequests(t *testing.T) (n int) {
 			Status int    `json:"status"`
 		} `json:"requests"`
 	}
-	s.control(t, "GET", "requests", "", &log)
+	s.control(t, "GET", "requests", nil, &log)
 	for _, r := range log.Requests {
 		if r.Path == "/oauth/token" && r.Status == http.StatusOK {
 			n++

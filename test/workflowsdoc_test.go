@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,6 +32,8 @@ carries one of the error types below, and a Failure as its details.
 | ` + "`Auth0TenantSetupWorkflow` | `tenant-setup/<tenant>` | [TenantSetupInput](#tenantsetupinput) | [TenantSetupResult](#tenantsetupresult)" + ` |
 | ` + "`WebAppRegistrationWorkflow` | `app/<tenant>/<name>` | [WebAppInput](#webappinput) | [WebAppResult](#webappresult)" + ` |
 | ` + "`UserRegistrationWorkflow` | `user/<tenant>/<connection>/<email>` | [UserInput](#userinput) | [UserResult](#userresult)" + ` |
+| ` + "`ServiceRegistrationWorkflow` | `service/<tenant>/<name>` | [ServiceInput](#serviceinput) | [ServiceResult](#serviceresult)" + ` |
+| ` + "`UserImportWorkflow` | `user-import/<tenant>/<connection>/<file>` | [UserImportInput](#userimportinput) | [UserImportResult](#userimportresult)" + ` |
 | ` + "`OnboardingWorkflow` | `onboarding/<tenant>`; children add `/tenant`, `/app`, `/user` | [OnboardingInput](#onboardinginput) | [OnboardingResult](#onboardingresult)" + ` |
 `)
 	types, consts := parseWorkflows(t)
@@ -39,14 +42,24 @@ carries one of the error types below, and a Failure as its details.
 		fmt.Fprintf(&out, "| `%s` | %s |\n", c[0], c[1])
 	}
 	for _, name := range []string{
-		"TenantSetupInput", "ConnectionInput", "APIInput", "RoleInput", "WebAppInput", "UserInput", "OnboardingInput",
-		"TenantSetupResult", "WebAppResult", "AppSettings", "UserResult", "Tickets", "OnboardingResult", "CredentialCheck", "Object",
+		"TenantSetupInput", "ConnectionInput", "APIInput", "RoleInput", "WebAppInput", "UserInput", "ServiceInput", "ServiceAPIInput", "ServiceScope", "UserImportInput",
+		"OnboardingInput",
+		"TenantSetupResult", "WebAppResult", "AppSettings", "UserResult", "Tickets", "ServiceResult", "UserImportResult", "OnboardingResult", "CredentialCheck", "Object",
 		"Progress", "Step", "Undone", "Failure",
 	} {
 		spec, ok := types[name]
 		require.True(t, ok, "no type %s", name)
 		fmt.Fprintf(&out, "\n## %s\n\n%s\n\n| field | type | meaning |\n|---|---|---|\n", name, spec.doc)
-		for _, f := range spec.fields {
+		for i := 0; i < len(spec.fields); i++ {
+			f := spec.fields[i]
+			if f[1] == "" { // embedded
+				spec.fields = slices.Concat(spec.fields[:i], types[f[0]].fields, spec.fields[i+1:])
+				i--
+				continue
+			}
+			if strings.HasSuffix(f[2], "Callers leave it out.") {
+				continue // the workflow's own, from run to run
+			}
 			fmt.Fprintf(&out, "| `%s` | %s | %s |\n", f[0], f[1], f[2])
 		}
 	}
@@ -108,6 +121,10 @@ func fieldsOf(t *testing.T, s *ast.StructType) [][3]string {
 	t.Helper()
 	var all [][3]string
 	for _, f := range s.Fields.List {
+		if name, ok := f.Type.(*ast.Ident); ok && len(f.Names) == 0 && f.Tag == nil {
+			all = append(all, [3]string{name.Name}) // embedded: its fields stand here
+			continue
+		}
 		if f.Tag == nil || len(f.Names) == 0 {
 			continue
 		}
