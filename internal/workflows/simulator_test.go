@@ -19,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -44,8 +45,10 @@ type simulated struct {
 	web    *http.Client
 	pool   *auth0.Pool
 	act    *workflows.Activities
-	// fault, if not nil, may answer a request in the tenant's place.
-	fault func(*http.Request) *http.Response
+	// fault, if not nil, may answer a request in the tenant's place. Requests ask
+	// it one at a time.
+	fault  func(*http.Request) *http.Response
+	asking sync.Mutex
 }
 
 type faulty struct {
@@ -54,12 +57,19 @@ type faulty struct {
 }
 
 func (f faulty) RoundTrip(r *http.Request) (*http.Response, error) {
-	if f.s.fault != nil {
-		if res := f.s.fault(r); res != nil {
-			return res, nil
-		}
+	if res := f.s.refuses(r); res != nil {
+		return res, nil
 	}
 	return f.next.RoundTrip(r)
+}
+
+func (s *simulated) refuses(r *http.Request) *http.Response {
+	s.asking.Lock()
+	defer s.asking.Unlock()
+	if s.fault == nil {
+		return nil
+	}
+	return s.fault(r)
 }
 
 // refusal is the Management API's answer to a request that it refuses.
