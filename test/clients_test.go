@@ -342,7 +342,7 @@ func TestProgramOutput(t *testing.T) {
 	_, err = io.WriteString(l, "ond")
 	require.NoError(t, err)
 	<-seen
-	require.True(t, offline("dial tcp: lookup proxy.golang.org: no such host"))
+	require.True(t, offline("dial tcp: lookup modules.example: no such host"))
 	require.False(t, offline("syntax error"))
 }
 

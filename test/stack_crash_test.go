@@ -99,6 +99,8 @@ func buildShop(ctx context.Context, s *stack) error {
 		if err != nil {
 			return err
 		}
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
 		for {
 			// While no worker lives, nobody answers a query.
 			status, err := stack.Status(ctx)
@@ -114,7 +116,10 @@ func buildShop(ctx context.Context, s *stack) error {
 				}
 				return nil
 			}
-			time.Sleep(100 * time.Millisecond)
+			select {
+			case <-ctx.Done():
+			case <-tick.C:
+			}
 		}
 	}
 	if err := change("shop", shop(1), workflows.StackApply{}, workflows.ChangeDone); err != nil {

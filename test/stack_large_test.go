@@ -82,15 +82,15 @@ func TestLargeStack(t *testing.T) {
 
 	// Everything stops in the middle.
 	done := 0
-	for done < objects/3 {
-		status, err := workflows.NewStack(s.client, tenant, "large").Status(ctx)
-		require.NoError(t, err)
-		c, ok := status.Change("c1")
-		require.True(t, ok)
+	middle, reached := context.WithCancel(ctx)
+	defer reached()
+	_, err = workflows.NewStack(s.client, tenant, "large").Wait(middle, "c1", false, func(c *workflows.StackChange) {
 		require.False(t, c.State.Final(), "it ended before it was interrupted: %+v", c.Error)
-		done = c.Done
-		time.Sleep(50 * time.Millisecond)
-	}
+		if done = c.Done; done >= objects/3 {
+			reached()
+		}
+	})
+	require.ErrorIs(t, err, context.Canceled)
 	t.Logf("%d of %d done after %s; stopping everything", done, objects, time.Since(began).Round(time.Millisecond))
 	s.stop()
 	s = up(strings.Replace(tenant, "localhost", "127.0.0.1", 1))
