@@ -2,9 +2,6 @@ package v1_test
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
-	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -182,17 +179,4 @@ func TestCompositesAreChecked(t *testing.T) {
 			require.Equal(t, tc.path, problems[0].Path)
 		})
 	}
-}
-
-// TestClaimsAction checks that a web application of a stack and one of a
-// registration workflow share one action.
-func TestClaimsAction(t *testing.T) {
-	require.Empty(t, v1.ClaimsAction().Validate())
-	code, err := os.ReadFile(filepath.Join("..", "..", "internal", "workflows", "roles_claim.js"))
-	if os.IsNotExist(err) {
-		t.Skip("the workflows have no copy of the action's code")
-	}
-	require.NoError(t, err)
-	require.Equal(t, string(code), v1.ClaimsAction().Spec.(*v1.Auth0ActionSpec).Code)
-	require.True(t, slices.Contains(v1.Kinds(), v1.KindAction))
 }

@@ -366,6 +366,14 @@ func (in WebAppInput) Validate() []v1.Problem {
 	if _, err := grafana.RolePath(in.RolesClaim, in.Roles); err != nil {
 		p.add("roles", "%v", err)
 	}
+	// Where a code may be sent is as strict here as in a manifest.
+	for _, problem := range in.webApp().Spec.Validate() {
+		for _, field := range [][2]string{{"spec.callbacks", "callbacks"}, {"spec.logout_urls", "logoutURLs"}, {"spec.web_origins", "webOrigins"}} {
+			if rest, ok := strings.CutPrefix(problem.Path, field[0]); ok {
+				p.add(field[1]+rest, "%s", problem.Message)
+			}
+		}
+	}
 	return p
 }
 

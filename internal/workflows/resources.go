@@ -1,7 +1,7 @@
 package workflows
 
 import (
-	_ "embed"
+	"go.temporal.io/sdk/temporal"
 
 	v1 "github.com/tenonhq/tenon/api/v1"
 )
@@ -109,63 +109,33 @@ func apiScopes(namespaces []string) []v1.Scope {
 	return append(scopes, v1.Scope{Name: "temporal-system:admin", Description: "Administer the whole cluster"})
 }
 
-// rolesClaimKey is the client metadata key that names the roles claim of an
-// application. The claims action acts on clients that have it, and on no other.
-const rolesClaimKey = "roles_claim"
-
-// claimsAction is the name of the post-login action. All applications share it:
-// Auth0 runs at most 20 actions at one trigger, and each costs login time.
-const claimsAction = "tenon-roles-claim"
-
-//go:embed roles_claim.js
-var claimsActionCode string
-
-// webAppParts is what web app registration makes.
-func webAppParts(in WebAppInput) []part {
+// webApp is the resource that the input describes.
+func (in WebAppInput) webApp() v1.Resource {
 	connections := make([]v1.StringOrRef, len(in.Connections))
 	for i, name := range in.Connections {
 		connections[i] = v1.Value(name)
 	}
-	return []part{
-		{title: "Claims action", resource: v1.New(claimsAction, &v1.Auth0ActionSpec{
-			SupportedTrigger: v1.ActionTrigger{ID: "post-login", Version: "v3"},
-			Code:             claimsActionCode,
-			Runtime:          ptr("node22"),
-			Deploy:           ptr(true),
-			TriggerBinding:   &v1.TriggerBinding{DisplayName: ptr(claimsAction)},
-		})},
-		{title: "Client " + in.Name, resource: v1.New(in.Name, &v1.Auth0ClientSpec{
-			ApplicationType:   "regular_web",
-			Description:       ptr("Grafana at " + in.URL),
-			Callbacks:         in.Callbacks,
-			AllowedLogoutURLs: in.LogoutURLs,
-			WebOrigins:        in.WebOrigins,
-			InitiateLoginURI:  initiateLogin(in.URL),
-			// What a server-side application needs, and nothing that yields tokens
-			// without a code (implicit, password) or without a user (client_credentials).
-			GrantTypes:              []string{"authorization_code", "refresh_token"},
-			TokenEndpointAuthMethod: ptr("client_secret_basic"),
-			OIDCConformant:          ptr(true),
-			JWTConfiguration:        &v1.JWTConfiguration{Alg: ptr("RS256"), LifetimeInSeconds: ptr(36_000)},
-			// A stolen refresh token works once at most, and its use by two reveals it.
-			RefreshToken: &v1.RefreshToken{
-				RotationType: ptr("rotating"), ExpirationType: ptr("expiring"), Leeway: ptr(0),
-				TokenLifetime: ptr(2_592_000), IdleTokenLifetime: ptr(1_296_000),
-				InfiniteTokenLifetime: ptr(false), InfiniteIdleTokenLifetime: ptr(false),
-			},
-			ClientMetadata:     map[string]string{rolesClaimKey: in.RolesClaim},
-			EnabledConnections: connections,
-		})},
-	}
+	return v1.New(in.Name, &v1.WebAppSpec{
+		URL: in.URL, Callbacks: in.Callbacks, LogoutURLs: in.LogoutURLs, WebOrigins: in.WebOrigins,
+		Connections: connections, RolesClaim: ptr(in.RolesClaim),
+	})
 }
 
-// initiateLogin is where Auth0 sends people who began at its own pages; it takes
-// https alone.
-func initiateLogin(root string) *string {
-	if len(root) >= 8 && root[:8] == "https://" {
-		return ptr(root + "/login/generic_oauth")
+// webAppParts is what web app registration makes: what a WebApp in a manifest
+// becomes, too.
+func webAppParts(in WebAppInput) ([]part, error) {
+	resources, err := v1.Expand([]v1.Resource{in.webApp()})
+	if err != nil {
+		return nil, temporal.NewNonRetryableApplicationError(err.Error(), ErrorInvalidInput, nil)
 	}
-	return nil
+	parts := make([]part, len(resources))
+	for i, r := range resources {
+		parts[i] = part{resource: r, title: "Client " + in.Name}
+		if r.Kind == v1.KindAction {
+			parts[i].title = "Claims action"
+		}
+	}
+	return parts, nil
 }
 
 // userResource is the user. Roles are assigned in a step of their own, so that

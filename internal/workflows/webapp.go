@@ -35,7 +35,10 @@ func registerWebApp(ctx workflow.Context, s *saga, in WebAppInput) (*WebAppResul
 	}
 	a := s.applier(ctx, in.Engine)
 	a.keep = map[string]bool{v1.KindAction: true}
-	parts := webAppParts(in)
+	parts, err := webAppParts(in)
+	if err != nil {
+		return nil, err
+	}
 	a.announce(parts)
 	s.add(stepRender, "Grafana settings")
 	s.add(stepProof, "Proof that tenant, client and settings agree")

@@ -746,3 +746,15 @@ func TestPolicies(t *testing.T) {
 	require.NoError(t, w.GetWorkflowError())
 	require.Len(t, seen, 7)
 }
+
+// A code is worth a login: where it may be sent is checked as strictly as in a
+// manifest of a WebApp.
+func TestWebAppCallbacks(t *testing.T) {
+	for _, callback := range []string{"http://grafana.example/login/generic_oauth", "https://*.example/cb", "javascript:alert(1)"} {
+		in := workflows.WebAppInput{Tenant: "t", Name: "grafana", URL: "https://grafana.example",
+			Callbacks: []string{"https://grafana.example/login/generic_oauth", callback}}.WithDefaults()
+		problems := in.Validate()
+		require.Len(t, problems, 1, "%s: %v", callback, problems)
+		require.Equal(t, "callbacks[1]", problems[0].Path)
+	}
+}
