@@ -289,7 +289,7 @@ func valueOr[T any](p *T, otherwise T) T {
 // itself is never in the message: it may be the secret.
 func (p *problems) secretRef(path string, value SecretRef) {
 	if !secretRefPattern.MatchString(string(value)) || strings.Contains(string(value), "://") {
-		p.add(path, "must be a reference to a secret store, such as env:NAME or vault:mount/path#field")
+		p.add(path, "must be a reference to a secret store, such as env:NAME or dotenv:KEY")
 	}
 }
 

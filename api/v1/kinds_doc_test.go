@@ -103,7 +103,8 @@ already. Circles, and references that lead nowhere, are errors.
 
 ## How are secrets written?
 
-Where the type is *secret*, write a reference to a secret store: ` + "`env:NAME`, `dotenv:KEY`, `file:NAME`, `vault:mount/path#field` or `azurekv:vault/name`" + `.
+Where the type is *secret*, write a reference to a secret store: ` + "`env:NAME`, `dotenv:KEY` or `file:NAME`" + `. References of the form
+` + "`vault:mount/path#field` and `azurekv:vault/name`" + ` load too; a plan refuses those that the worker has no store for, and today it has none for these two.
 A literal is moved into the stack's secret store before anything is sent, with a warning.
 
 ## What of metadata?

@@ -63,7 +63,7 @@ func (d *document) secret(n *node, r rules, path string) (any, bool) {
 	}
 	kind, name, _ := strings.Cut(d.resource, "/")
 	d.literals = append(d.literals, Literal{Kind: kind, Name: name, Path: path, Value: Hidden{n.text}})
-	d.warning(path, "is a literal secret: it goes into the stack's secret store, and a reference takes its place. Better write the reference, such as env:NAME or vault:mount/path#field")
+	d.warning(path, "is a literal secret: it goes into the stack's secret store, and a reference takes its place. Better write the reference, such as env:NAME or dotenv:KEY")
 	return literalStore + path, true
 }
 

@@ -205,7 +205,7 @@ func (f *fieldModel) description(t *typeModel) string {
 		text += " A change makes another object."
 	}
 	if f.rules.secret {
-		text += " A reference to a secret store, such as env:NAME or vault:mount/path#field."
+		text += " A reference to a secret store, such as env:NAME or dotenv:KEY."
 	}
 	return text
 }
