@@ -23,7 +23,9 @@ import (
 //     number in flight settles by itself where the bucket gives as much as is
 //     taken, at any latency.
 //   - What was read a while ago is not believed: the first requests after a pause
-//     are two at a time, until an answer says more.
+//     are a few at a time, until an answer says more. So are the first ones to an
+//     endpoint, which may have a bucket of its own. Of two workers who send so, both
+//     find what they send in the share.
 //
 // An answer reports the bucket that was charged, but not its name; endpoints
 // whose answers report the same limit are taken to share one. That errs on the
@@ -41,6 +43,7 @@ type budget struct {
 	latest   int             // limit of the bucket that was charged last
 	sent     uint64          // requests so far
 	unknown  bucket          // requests whose bucket no answer has told yet
+	blind    map[string]int  // those in flight, by endpoint group
 	changed  context.Context // done when anything changes
 	announce context.CancelFunc
 }
@@ -73,15 +76,15 @@ type bucket struct {
 const (
 	// mostInFlight bounds one worker's requests to one tenant.
 	mostInFlight = 64
-	// untold is how many requests may be in flight before any answer has told what
-	// the bucket holds, or if none does.
+	// untold is how many requests to an endpoint may be in flight before any answer
+	// has told what its bucket holds, or if none does.
 	untold = 2
 	// fresh is how long an answer is taken for the present.
 	fresh = time.Second
 )
 
 func newBudget(now func() time.Time, rand func() float64, share float64) *budget {
-	b := &budget{now: now, rand: rand, share: share, groups: map[string]int{}, buckets: map[int]*bucket{}}
+	b := &budget{now: now, rand: rand, share: share, groups: map[string]int{}, buckets: map[int]*bucket{}, blind: map[string]int{}}
 	b.changed, b.announce = context.WithCancel(context.Background())
 	return b
 }
@@ -101,6 +104,9 @@ func (p *permit) release() {
 		p.budget.mu.Lock()
 		defer p.budget.mu.Unlock()
 		p.bucket.inFlight--
+		if p.bucket == &p.budget.unknown {
+			p.budget.blind[p.group]--
+		}
 		p.budget.wake()
 	})
 }
@@ -123,6 +129,9 @@ func (b *budget) reserve(group string) (p *permit, wait time.Duration, changed c
 	k := b.buckets[b.groups[group]]
 	if k == nil {
 		k = &b.unknown
+		if b.blind[group] >= untold {
+			return nil, 0, b.changed
+		}
 	}
 	allowed, wait := b.allowed(k, now)
 	if k.inFlight >= allowed {
@@ -132,6 +141,9 @@ func (b *budget) reserve(group string) (p *permit, wait time.Duration, changed c
 		return nil, wait + b.jitter(), b.changed
 	}
 	k.inFlight++
+	if k == &b.unknown {
+		b.blind[group]++
+	}
 	b.sent++
 	return &permit{budget: b, bucket: k, group: group, number: b.sent}, 0, nil
 }
@@ -140,6 +152,10 @@ func (b *budget) reserve(group string) (p *permit, wait time.Duration, changed c
 // until one may.
 func (b *budget) allowed(k *bucket, now time.Time) (n int, wait time.Duration) {
 	if k.limit == 0 {
+		// The whole API has one bucket for all endpoints, and some have another.
+		if whole := b.buckets[b.latest]; whole != nil {
+			return b.unseen(whole), time.Second
+		}
 		return untold, time.Second
 	}
 	left := k.left(now)
@@ -156,13 +172,17 @@ func (b *budget) allowed(k *bucket, now time.Time) (n int, wait time.Duration) {
 	}
 	n = max(1, int(free/2))
 	if now.Sub(k.seen) > fresh && k.inFlight < n {
-		n = min(n, untold)
+		n = min(n, b.unseen(k))
 	}
 	if k.ceiling > 0 {
 		n = min(n, k.ceiling)
 	}
 	return min(n, mostInFlight), 0
 }
+
+// unseen is how many requests may be sent without knowing what the bucket holds:
+// half of what is left to others, so that two workers take no more than that.
+func (b *budget) unseen(k *bucket) int { return max(untold, int(b.floor(k)/2)) }
 
 // floor is what is left to others: the share, and of a small bucket enough for
 // what two workers may take at the same moment.

@@ -227,3 +227,42 @@ func TestBudgetOfAnOddTenant(t *testing.T) {
 		})
 	})
 }
+
+// TestBudgetOfNewEndpoints: an endpoint that was not asked yet may have a bucket of
+// its own, so it gets two requests at first; all such endpoints together get no more
+// than what two workers may take of the share.
+func TestBudgetOfNewEndpoints(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	b := newBudget(func() time.Time { return now }, func() float64 { return 0 }, 0.2)
+	take := func(group string) *permit {
+		p, _, _ := b.reserve(group)
+		return p
+	}
+	headers := func(limit, remaining int) http.Header {
+		h := http.Header{}
+		h.Set("X-RateLimit-Limit", strconv.Itoa(limit))
+		h.Set("X-RateLimit-Remaining", strconv.Itoa(remaining))
+		h.Set("X-RateLimit-Reset", strconv.FormatInt(now.Unix()+1, 10))
+		return h
+	}
+	first := take("read clients")
+	require.NotNil(t, first)
+	require.NotNil(t, take("read roles"))
+	require.Nil(t, take("read connections"), "nobody knows any bucket")
+	b.observe(first, headers(50, 49))
+	first.release()
+
+	require.NotNil(t, take("read connections"))
+	require.NotNil(t, take("read connections"))
+	require.Nil(t, take("read connections"), "two to each")
+	require.NotNil(t, take("write clients"))
+	require.NotNil(t, take("write clients"))
+	require.Nil(t, take("write roles"), "five in all")
+
+	// After a pause, as many to one that is known.
+	now = now.Add(10 * time.Second)
+	for range 5 {
+		require.NotNil(t, take("read clients"))
+	}
+	require.Nil(t, take("read clients"))
+}
