@@ -245,6 +245,9 @@ type ApplyRequest struct {
 	// the look for what an earlier attempt may have left. 0 means that it is not
 	// known, and is always right.
 	Attempt int `json:"attempt,omitempty"`
+	// Fresh is set if the plan read the tenant a moment ago, which spares a first
+	// attempt to delete the look whether the object has changed since.
+	Fresh bool `json:"fresh,omitempty"`
 	// Outputs holds what earlier steps returned: of Apply and, when reverting, of the
 	// Reverts that came before, since an object that is made anew has a new id.
 	Outputs map[Key]Outputs `json:"outputs,omitempty"`

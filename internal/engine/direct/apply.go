@@ -44,7 +44,7 @@ func (e *Engine) apply(ctx context.Context, req engine.ApplyRequest) (*engine.Re
 	log := e.cfg.Logger.With("tenant", req.Tenant, "resource", step.Key.String(), "action", step.Action, "run", req.Run)
 	switch {
 	case step.Action == engine.Delete:
-		return e.delete(ctx, s, k, step, before, log)
+		return e.delete(ctx, s, k, req, before, log)
 	case step.Action == engine.None && step.ObjectID == "":
 		// A deletion of what is not there, or not the stack's to delete.
 		return &engine.Result{Key: step.Key, Action: engine.None}, nil
@@ -190,10 +190,29 @@ func (e *Engine) replace(ctx context.Context, s *session, k kind, req engine.App
 	return e.create(ctx, s, k, req, want)
 }
 
+// replaceable says whether an object of the kind is deleted by a fresh plan
+// without another look. Accounts of people go with a connection or a user, and an
+// action may have to be unbound first.
+func replaceable(kind string) bool {
+	switch kind {
+	case v1.KindClient, v1.KindClientGrant, v1.KindResourceServer, v1.KindRole:
+		return true
+	}
+	return false
+}
+
 // delete deletes the object that is on record. One that is gone already is no
 // error.
-func (e *Engine) delete(ctx context.Context, s *session, k kind, step engine.Step, before fields, log *slog.Logger) (*engine.Result, error) {
+func (e *Engine) delete(ctx context.Context, s *session, k kind, req engine.ApplyRequest, before fields, log *slog.Logger) (*engine.Result, error) {
+	step := req.Step
 	res := &engine.Result{Key: step.Key, Action: engine.Delete, ObjectID: step.ObjectID}
+	if req.Fresh && req.Attempt == 1 && replaceable(step.Key.Kind) {
+		if err := k.remove(ctx, s, step.Resource, &found{id: step.ObjectID}); err != nil {
+			return nil, err
+		}
+		log.InfoContext(ctx, "deleted an object")
+		return res, nil
+	}
 	raw, err := k.read(ctx, s, step.ObjectID)
 	if raw == nil || err != nil {
 		return res, err

@@ -31,6 +31,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	v1 "github.com/tenonhq/tenon/api/v1"
 	"github.com/tenonhq/tenon/internal/auth0"
 	"github.com/tenonhq/tenon/internal/engine"
@@ -129,20 +131,14 @@ func primitives(kinds []string) []string {
 	return out
 }
 
-// session is one call of the engine: a tenant, and what has been read of it.
+// session is one call of the engine, or a part of it that goes on beside others.
 type session struct {
 	*auth0.Client
+	*reading
 	cfg   Config
 	locks *locks
-	// reads counts the calls that were made.
-	reads atomic.Int64
-	lists map[string]*table
-	// wanted is how many objects of each kind a plan asks for. For many, lookups read
-	// whole lists, 100 objects a call; for a few, and for an apply, single objects.
-	wanted map[string]int
-	// id is the object's, if the caller knows it; inventory holds those of a stack.
-	id        string
-	inventory map[engine.Key]*engine.Owned
+	// id is the object's, if the caller knows it.
+	id string
 	// resend names secrets that are to be written although Auth0 does not show
 	// whether they differ.
 	resend map[string]bool
@@ -152,8 +148,60 @@ type session struct {
 	// reverting makes references to objects that are gone resolve to something that
 	// no object has, where they are otherwise an error.
 	reverting bool
+}
+
+// reading is what a call of the engine asks of a tenant, and what it has read.
+type reading struct {
+	// reads counts the calls that were made.
+	reads atomic.Int64
+	// wanted is how many objects of each kind a plan asks for. For many, lookups read
+	// whole lists, 100 objects a call; for a few, and for an apply, single objects.
+	wanted map[string]int
+	// inventory holds the objects of a stack.
+	inventory map[engine.Key]*engine.Owned
 	// resources is what the plan is about, for references by name.
 	resources []v1.Resource
+
+	mu     sync.Mutex
+	lists  map[string]*table
+	flight singleflight.Group
+}
+
+// once reads what has the key, unless it was read before. Those who ask at the
+// same time share one answer.
+func (r *reading) once(key string, read func() (*table, error)) (*table, error) {
+	have := func() *table {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.lists[key]
+	}
+	if t := have(); t != nil {
+		return t, nil
+	}
+	v, err, _ := r.flight.Do(key, func() (any, error) {
+		if t := have(); t != nil {
+			return t, nil
+		}
+		t, err := read()
+		if err != nil {
+			return nil, err
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.lists[key] = t
+		return t, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return v.(*table), nil
+}
+
+// forget drops what was read: a write has changed it.
+func (r *reading) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.lists)
 }
 
 func (e *Engine) session(ctx context.Context, tenant string) (*session, error) {
@@ -161,7 +209,12 @@ func (e *Engine) session(ctx context.Context, tenant string) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &session{Client: client, cfg: e.cfg, locks: &e.locks, lists: map[string]*table{}}, nil
+	return &session{Client: client, cfg: e.cfg, locks: &e.locks, reading: &reading{lists: map[string]*table{}}}, nil
+}
+
+// fork is a session that reads beside this one and shares what both have read.
+func (s *session) fork() *session {
+	return &session{Client: s.Client, cfg: s.cfg, locks: s.locks, reading: s.reading}
 }
 
 // bulk says whether objects of a kind are looked for in the whole list. For a few
@@ -201,11 +254,15 @@ type table struct {
 	rows []fields
 	// partial is set if Auth0 has more of them and does not list those.
 	partial bool
+
+	mu      sync.Mutex
 	indexes map[string]map[string][]fields
 }
 
 // by returns the rows whose field has the value.
 func (t *table) by(field, value string) []fields {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	index := t.indexes[field]
 	if index == nil {
 		index = make(map[string][]fields, len(t.rows))
@@ -223,16 +280,10 @@ func (t *table) by(field, value string) []fields {
 
 // all reads a list once for each session.
 func (s *session) all(ctx context.Context, r auth0.Request, paging auth0.Paging, key string) (*table, error) {
-	cacheKey := fmt.Sprint(r.Path, r.Query.Encode())
-	if list, ok := s.lists[cacheKey]; ok {
-		return list, nil
-	}
-	rows, err := s.list(ctx, r, paging, key)
-	if err != nil {
-		return nil, err
-	}
-	s.lists[cacheKey] = &table{rows: rows}
-	return s.lists[cacheKey], nil
+	return s.once("list "+fmt.Sprint(r.Path, r.Query.Encode()), func() (*table, error) {
+		rows, err := s.list(ctx, r, paging, key)
+		return &table{rows: rows}, err
+	})
 }
 
 // locks are mutexes by name, for read-modify-write of what Auth0 replaces as a

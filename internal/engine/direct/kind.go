@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 
@@ -205,13 +206,24 @@ func (s *session) find(ctx context.Context, k kind, r v1.Resource, want fields) 
 	return k.view(ctx, s, r, raw, want)
 }
 
-// byID reads an object, nil if it is gone.
+// byID reads an object, nil if it is gone. A plan reads each once.
 func (s *session) byID(ctx context.Context, operation string, query url.Values, path ...string) (fields, error) {
-	raw, err := s.get(ctx, operation, query, path...)
-	if auth0.ClassOf(err) == auth0.NotFound {
-		return nil, nil
+	read := func() (*table, error) {
+		raw, err := s.get(ctx, operation, query, path...)
+		if auth0.ClassOf(err) == auth0.NotFound {
+			return &table{}, nil
+		}
+		return &table{rows: []fields{raw}}, err
 	}
-	return raw, err
+	if s.wanted != nil {
+		once := read
+		read = func() (*table, error) { return s.once("object "+fmt.Sprint(path), once) }
+	}
+	t, err := read()
+	if err != nil || len(t.rows) == 0 {
+		return nil, err
+	}
+	return maps.Clone(t.rows[0]), nil
 }
 
 func (s *session) get(ctx context.Context, operation string, query url.Values, path ...string) (fields, error) {
@@ -234,9 +246,6 @@ func (s *session) send(ctx context.Context, operation, method string, body any, 
 	}
 	return out, nil
 }
-
-// forget drops what was read: a write has changed it.
-func (s *session) forget() { clear(s.lists) }
 
 func (s *session) list(ctx context.Context, r auth0.Request, paging auth0.Paging, key string) ([]fields, error) {
 	var out []fields
@@ -265,7 +274,7 @@ func one(what string, objects []fields, match func(fields) bool) (fields, error)
 		}
 		hit = o
 	}
-	return hit, nil
+	return maps.Clone(hit), nil // callers take from it what must not stay
 }
 
 // gone turns the absence of an object that is to be deleted into success.

@@ -208,6 +208,24 @@ func (clientKind) view(ctx context.Context, s *session, r v1.Resource, raw, want
 func (s *session) connectionsOf(ctx context.Context, id string, want any) (fields, error) {
 	enabled := fields{}
 	wanted, some := want.(fields)
+	if !some && s.bulk(v1.KindClient) {
+		t, err := connectionKind{}.connections(ctx, s, nil)
+		if err != nil {
+			return nil, err
+		}
+		if some = len(t.rows) < s.wanted[v1.KindClient]; some {
+			for _, c := range t.rows {
+				clients, err := s.enabledClients(ctx, text(c["id"]))
+				if err != nil {
+					return nil, err
+				}
+				if len(clients.by("client_id", id)) > 0 {
+					enabled[text(c["name"])] = true
+				}
+			}
+			return enabled, nil
+		}
+	}
 	if !some || !s.bulk(v1.KindClient) {
 		t, err := s.all(ctx, auth0.Request{Operation: "list connections of client", Path: []string{"clients", id, "connections"},
 			Query: url.Values{"fields": {"id,name"}, "include_fields": {"true"}}}, auth0.Checkpoint, "connections")

@@ -104,10 +104,10 @@ func (resourceServerKind) every(ctx context.Context, s *session) ([]fields, erro
 // apis reads the list. Auth0 pages through no more than 1000 of them and has no
 // other way to list; what lies beyond is asked for by identifier, ten at a time.
 func (s *session) apis(ctx context.Context) (*table, error) {
-	const cached = "resource-servers"
-	if t := s.lists[cached]; t != nil {
-		return t, nil
-	}
+	return s.once("APIs", func() (*table, error) { return s.readAPIs(ctx) })
+}
+
+func (s *session) readAPIs(ctx context.Context) (*table, error) {
 	rows, err := s.list(ctx, auth0.Request{Operation: "list APIs", Path: []string{"resource-servers"}}, auth0.Offset, "resource_servers")
 	if err != nil && (auth0.ClassOf(err) != auth0.Invalid || len(rows) < 1000) {
 		return nil, err
@@ -133,8 +133,7 @@ func (s *session) apis(ctx context.Context) (*table, error) {
 			}
 		}
 	}
-	s.lists[cached] = &table{rows: rows, partial: err != nil}
-	return s.lists[cached], nil
+	return &table{rows: rows, partial: err != nil}, nil
 }
 
 func (k resourceServerKind) read(ctx context.Context, s *session, id string) (fields, error) {

@@ -67,16 +67,14 @@ func sortTenant(f fields) {
 
 // part reads one of the tenant's singletons once for each session.
 func (s *session) part(ctx context.Context, operation string, path ...string) (fields, error) {
-	cached := fmt.Sprint(path)
-	if t := s.lists[cached]; t != nil {
-		return object(clone(t.rows[0])), nil
-	}
-	f, err := s.get(ctx, operation, nil, path...)
+	t, err := s.once("part "+fmt.Sprint(path), func() (*table, error) {
+		f, err := s.get(ctx, operation, nil, path...)
+		return &table{rows: []fields{f}}, err
+	})
 	if err != nil {
 		return nil, err
 	}
-	s.lists[cached] = &table{rows: []fields{f}}
-	return object(clone(f)), nil
+	return object(clone(t.rows[0])), nil
 }
 
 func (tenantKind) template() fields {
@@ -122,22 +120,30 @@ func (tenantKind) view(ctx context.Context, s *session, _ v1.Resource, _, want f
 	if mfa := object(want["mfa"]); mfa != nil {
 		got := fields{}
 		if mfa["factors"] != nil {
-			var factors []fields
-			if err := s.Do(ctx, auth0.Request{Operation: "read MFA factors", Method: http.MethodGet, Path: []string{"guardian", "factors"}}, &factors); err != nil {
+			factors, err := s.once("MFA factors", func() (*table, error) {
+				var rows []fields
+				err := s.Do(ctx, auth0.Request{Operation: "read MFA factors", Method: http.MethodGet, Path: []string{"guardian", "factors"}}, &rows)
+				return &table{rows: rows}, err
+			})
+			if err != nil {
 				return nil, err
 			}
 			enabled := fields{}
-			for _, f := range factors {
+			for _, f := range factors.rows {
 				enabled[text(f["name"])] = f["enabled"] == true
 			}
 			got["factors"] = enabled
 		}
 		if mfa["policy"] != nil {
-			var policies []any
-			if err := s.Do(ctx, auth0.Request{Operation: "read MFA policies", Method: http.MethodGet, Path: []string{"guardian", "policies"}}, &policies); err != nil {
+			policies, err := s.once("MFA policies", func() (*table, error) {
+				var names []any
+				err := s.Do(ctx, auth0.Request{Operation: "read MFA policies", Method: http.MethodGet, Path: []string{"guardian", "policies"}}, &names)
+				return &table{rows: []fields{{"policies": names}}}, err
+			})
+			if err != nil {
 				return nil, err
 			}
-			got["policy"] = policyName(policies)
+			got["policy"] = policyName(list(policies.rows[0]["policies"]))
 		}
 		live["mfa"] = got
 	}

@@ -140,15 +140,18 @@ func (userKind) search(ctx context.Context, s *session, r v1.Resource, want fiel
 	if err != nil {
 		return nil, err
 	}
-	var users []fields
-	err = s.Do(ctx, auth0.Request{Operation: "find user", Method: http.MethodGet, Path: []string{"users-by-email"},
-		Query: url.Values{"email": {text(want["email"])}}}, &users)
+	email := text(want["email"])
+	t, err := s.once("users by email "+email, func() (*table, error) {
+		var users []fields
+		err := s.Do(ctx, auth0.Request{Operation: "find user", Method: http.MethodGet, Path: []string{"users-by-email"}, Query: url.Values{"email": {email}}}, &users)
+		return &table{rows: users}, err
+	})
 	if err != nil {
 		return nil, err
 	}
 	// An account that only has this connection as a linked, secondary identity is
 	// somebody else's.
-	return one("user", users, func(u fields) bool { return primaryConnection(u) == spec.Connection })
+	return one("user", t.rows, func(u fields) bool { return primaryConnection(u) == spec.Connection })
 }
 
 func primaryConnection(user fields) string {

@@ -62,6 +62,8 @@ func (e *Engine) Plan(ctx context.Context, req engine.Request) (*engine.Plan, er
 		s.wanted[n.resource.Kind]++
 	}
 
+	p.readAhead(ctx, s, nodes, deletes)
+
 	plan := &engine.Plan{Tenant: req.Tenant, Engine: Name, Steps: []engine.Step{}}
 	for _, n := range nodes {
 		step, out, err := p.step(ctx, s, n)
@@ -85,6 +87,9 @@ func (e *Engine) Plan(ctx context.Context, req engine.Request) (*engine.Plan, er
 	for i, step := range plan.Steps {
 		if step.Action != engine.None {
 			plan.Steps[i].Calls = kindOf(step.Key.Kind).calls(step)
+			if step.Action == engine.Delete && replaceable(step.Key.Kind) {
+				plan.Steps[i].Calls = 1 // if it is done at once
+			}
 		}
 	}
 	plan.Cost = s.cost(plan.Steps)

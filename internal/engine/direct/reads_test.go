@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -130,4 +131,83 @@ func TestAFewAreAskedForOneByOne(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, plan.Changes())
 	require.Equal(t, []string{"/api/v2/clients/" + res.ObjectID}, paths)
+}
+
+// TestAFreshPlanDeletesAtOnce: what a plan has read a moment ago is deleted without
+// another look, unless people's accounts go with it; an older plan's is looked at,
+// and kept if it has changed.
+func TestAFreshPlanDeletesAtOnce(t *testing.T) {
+	calls := 0
+	e, target, _ := setup(t, func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+		if strings.HasPrefix(req.URL.Path, "/api/v2/") {
+			calls++
+		}
+		return next.RoundTrip(req)
+	})
+	api := func(lifetime int) v1.Resource {
+		return v1.New("api", &v1.Auth0ResourceServerSpec{Identifier: "urn:api", TokenLifetime: &lifetime})
+	}
+	deletion := func(r v1.Resource) engine.Step {
+		_, outputs, err := converge(t, e, target.Domain, "run", r)
+		require.NoError(t, err)
+		key := engine.KeyOf(r)
+		plan, err := e.Plan(t.Context(), engine.Request{Tenant: target.Domain, Stack: "s", Delete: []engine.Key{key},
+			Inventory: []engine.Owned{{Key: key, ObjectID: outputs[key]["id"], Resource: r, Outputs: outputs[key]}}})
+		require.NoError(t, err)
+		require.Equal(t, engine.Delete, plan.Steps[0].Action)
+		calls = 0
+		return plan.Steps[0]
+	}
+	request := func(step engine.Step, fresh bool, attempt int) engine.ApplyRequest {
+		return engine.ApplyRequest{Tenant: target.Domain, Run: "run", Step: step, Fresh: fresh, Attempt: attempt}
+	}
+
+	step := deletion(api(600))
+	_, err := e.Apply(t.Context(), request(step, true, 1))
+	require.NoError(t, err)
+	require.Equal(t, 1, calls)
+	require.Equal(t, step.Calls, calls)
+	_, err = e.Apply(t.Context(), request(step, true, 2))
+	require.NoError(t, err, "it is gone")
+
+	step = deletion(api(600))
+	_, _, err = converge(t, e, target.Domain, "somebody else", api(700))
+	require.NoError(t, err)
+	_, err = e.Apply(t.Context(), request(step, false, 1))
+	require.ErrorIs(t, err, engine.ErrStale)
+	_, err = e.Apply(t.Context(), request(step, true, 2))
+	require.ErrorIs(t, err, engine.ErrStale, "a second attempt is not a moment after the plan")
+
+	_, err = e.Apply(t.Context(), request(deletion(v1.New("people", &v1.Auth0ConnectionSpec{Strategy: "auth0"})), true, 1))
+	require.NoError(t, err)
+	require.Equal(t, 2, calls)
+}
+
+// TestListsAreReadAtTheSameTime: a plan takes as long as its longest list.
+func TestListsAreReadAtTheSameTime(t *testing.T) {
+	both := make(chan struct{})
+	var waiting atomic.Int32
+	e, target, _ := setup(t, func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+		if req.Method == http.MethodGet && strings.HasPrefix(req.URL.Path, "/api/v2/") {
+			switch waiting.Add(1) {
+			case 1:
+				select {
+				case <-both:
+				case <-req.Context().Done():
+					return nil, req.Context().Err()
+				}
+			case 2:
+				close(both)
+			}
+		}
+		return next.RoundTrip(req)
+	})
+	var resources []v1.Resource
+	for i := range 5 {
+		resources = append(resources, v1.New(fmt.Sprintf("api-%d", i), &v1.Auth0ResourceServerSpec{Identifier: fmt.Sprintf("urn:api:%d", i)}),
+			v1.New(fmt.Sprintf("role-%d", i), &v1.Auth0RoleSpec{}))
+	}
+	plan, err := e.Plan(t.Context(), engine.Request{Tenant: target.Domain, Stack: "s", Resources: resources})
+	require.NoError(t, err)
+	require.Equal(t, 2, plan.Cost.Reads)
 }
