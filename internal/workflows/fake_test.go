@@ -23,6 +23,7 @@ type fakeEngine struct {
 	objects map[engine.Key]fakeObject
 	calls   []string
 	made    int // objects that were made anew
+	fresh   map[engine.Key]bool
 	// Hooks run before (or, for after, once the work is done) and fail the call
 	// with what they return.
 	onPlan   func(engine.Request) error
@@ -39,7 +40,7 @@ type fakeObject struct {
 }
 
 func newFakeEngine() *fakeEngine {
-	return &fakeEngine{objects: map[engine.Key]fakeObject{}, secrets: newMemoryStore()}
+	return &fakeEngine{objects: map[engine.Key]fakeObject{}, fresh: map[engine.Key]bool{}, secrets: newMemoryStore()}
 }
 
 func (e *fakeEngine) log(format string, args ...any) {
@@ -125,6 +126,7 @@ func (e *fakeEngine) Apply(ctx context.Context, req engine.ApplyRequest) (*engin
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	key := req.Step.Key
+	e.fresh[key] = req.Fresh
 	if e.onApply != nil {
 		if err := e.onApply(req.Step); err != nil {
 			e.log("refuse %s", key)

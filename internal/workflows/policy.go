@@ -48,6 +48,11 @@ const (
 // dead: two workers on one step is what idempotency by name protects least.
 const heartbeatTimeout = 5 * time.Second
 
+// planFresh is how long a plan's record of an object is taken for the present when
+// the object is to be deleted. It spares the tenant a call for each; other tools
+// delete what they read minutes ago.
+const planFresh = time.Minute
+
 // policies is the one table of retries and timeouts. Errors that will not heal
 // end the attempts whatever it says: activities return them as non-retryable.
 func policies(activity string) policy {

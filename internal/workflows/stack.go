@@ -385,10 +385,17 @@ func (c *change) phaseEnd(ctx workflow.Context, state StepState, detail string) 
 type plan struct {
 	steps []*planStep
 	index map[string]int
+	// queue has the steps in the order in which they are begun, as far as what they
+	// wait for allows: those that the longest chain waits for first, so that no chain
+	// is left over when all else is done.
+	queue []*planStep
 	// order are the steps to revert, by index, in the order in which they ended.
 	order []int
 	// before holds what the inventory had under each key that the change touched.
 	before map[string]*entry
+	// read is when the tenant was read for it; zero for a plan of an earlier run,
+	// which is old.
+	read time.Time
 }
 
 // planStep is one step of a plan.
@@ -421,5 +428,14 @@ func newPlan(lines [][]byte) (*plan, error) {
 		p.steps[i] = s
 		p.index[s.Key] = i
 	}
+	// Steps stand behind those that they wait for, so chains are measured backwards.
+	chain := make(map[string]int, len(lines))
+	for _, s := range slices.Backward(p.steps) {
+		for _, key := range s.After {
+			chain[key] = max(chain[key], chain[s.Key]+1)
+		}
+	}
+	p.queue = slices.Clone(p.steps)
+	slices.SortStableFunc(p.queue, func(a, b *planStep) int { return chain[b.Key] - chain[a.Key] })
 	return p, nil
 }

@@ -388,6 +388,9 @@ type StepsTask struct {
 	Run    string `json:"run"`
 	// First is set if nobody has tried these steps before.
 	First bool `json:"first,omitempty"`
+	// Planned is when the tenant was read for the plan, by the cluster's clock; zero
+	// if that is long ago.
+	Planned time.Time `json:"planned,omitzero"`
 	// Parallel is how many steps are made at a time. Defaults to 1.
 	Parallel int `json:"parallel,omitempty"`
 	// Steps are engine.Step, none of which waits for another. Reverts go in their
@@ -451,6 +454,8 @@ type batch struct {
 	in      StepsTask
 	steps   []engine.Step
 	attempt int
+	// stale is when the plan is no longer fresh, by this worker's clock.
+	stale time.Time
 
 	mu       sync.Mutex
 	outcomes [][]byte
@@ -467,7 +472,12 @@ func (a *Activities) newBatch(ctx context.Context, in StepsTask) (*batch, error)
 	}
 	b := &batch{a: a, ctx: ctx, engine: e, in: in, done: map[string]bool{}, outputs: map[engine.Key]engine.Outputs{}, attempt: 2}
 	if activity.IsActivity(ctx) && in.First {
-		b.attempt = int(activity.GetInfo(ctx).Attempt)
+		info := activity.GetInfo(ctx)
+		b.attempt = int(info.Attempt)
+		// The cluster's clock says how old the plan is; this one may be wrong.
+		if age := info.StartedTime.Sub(in.Planned); age >= 0 && age < planFresh {
+			b.stale = time.Now().Add(planFresh - age)
+		}
 	}
 	lines, err := in.Steps.lines()
 	if err != nil {
@@ -659,7 +669,7 @@ func (a *Activities) ApplySteps(ctx context.Context, in StepsTask) (*StepsResult
 
 func (b *batch) apply(step engine.Step) {
 	result, err := b.engine.Apply(b.ctx, engine.ApplyRequest{
-		Tenant: b.in.Tenant, Run: b.in.Run, Step: step, Attempt: b.attempt, Outputs: b.in.Outputs,
+		Tenant: b.in.Tenant, Run: b.in.Run, Step: step, Attempt: b.attempt, Fresh: time.Now().Before(b.stale), Outputs: b.in.Outputs,
 	})
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -209,6 +209,7 @@ func (s *stack) plan(ctx workflow.Context, c *change) error {
 		Prune: c.Prune, Targets: c.Targets,
 	}
 	var packed []byte
+	read := workflow.Now(ctx)
 	if err := s.activity(ctx, activityPlanStack, "Plan", &packed, task, c.bundle, inventory); err != nil {
 		return err
 	}
@@ -229,6 +230,7 @@ func (s *stack) plan(ctx workflow.Context, c *change) error {
 	if err != nil {
 		return err
 	}
+	p.read = read
 	now := workflow.Now(ctx).UTC()
 	c.plan, c.bundle = p, nil
 	c.PlannedAt, c.Hash, c.Cost, c.Actions, c.Risks, c.Drifted, c.Total = &now, head.Hash, &head.Cost, head.Actions, head.Risks, head.Drifted, len(p.steps)
@@ -367,11 +369,11 @@ func (s *stack) countDone(c *change) {
 	}
 }
 
-// ready picks steps that wait for nothing, in the plan's order.
+// ready picks steps that wait for nothing.
 func (p *plan) ready(waiting map[string]bool, size int) []*planStep {
 	var batch []*planStep
 	bytes := 0
-	for _, step := range p.steps {
+	for _, step := range p.queue {
 		if step.state != StepPending || slices.ContainsFunc(step.After, func(key string) bool { return waiting[key] }) {
 			continue
 		}
@@ -430,7 +432,7 @@ func (s *stack) startBatch(ctx workflow.Context, c *change, batch []*planStep) (
 	// A run that was reset begins steps anew that may have been made before.
 	info := workflow.GetInfo(ctx)
 	reset := info.OriginalRunID != "" && info.OriginalRunID != info.WorkflowExecution.RunID
-	task := StepsTask{Tenant: s.Tenant, Engine: c.Engine, Run: c.Run, First: !reset, Parallel: stepsAtATime}
+	task := StepsTask{Tenant: s.Tenant, Engine: c.Engine, Run: c.Run, First: !reset, Parallel: stepsAtATime, Planned: c.plan.read}
 	lines := make([][]byte, len(batch))
 	for i, step := range batch {
 		lines[i] = step.step
