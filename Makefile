@@ -1,5 +1,7 @@
 .DEFAULT_GOAL := help
 TOOL := go tool -modfile=tools/go.mod
+# More flags of ./bench, for example BENCH="-terraform DIR".
+BENCH :=
 # The packages of ours that start goroutines.
 RACE := ./internal/... ./sdk/...
 
@@ -36,8 +38,8 @@ gen: ## Write generated files anew: references, goldens and recorded histories
 	go test ./test -run 'WorkflowsReference|Histories' -update
 
 .PHONY: bench
-bench: build ## Measure: beside an unsecured cluster, as ratios, and the simulator
-	go run ./bench -tenon bin/tenon
+bench: build ## Measure: beside an unsecured cluster and other tools, as ratios, and the simulator
+	go run ./bench -tenon bin/tenon $(BENCH)
 	go test ./internal/auth0sim -run '^$$' -bench .
 
 .PHONY: demo

@@ -14,7 +14,7 @@ func (b *bench) start(ctx context.Context) ([]comparison, error) {
 	starts := map[string]func(dir string) (*process, error){
 		roleOpen:    func(dir string) (*process, error) { return startChild(ctx, roleOpen, dir) },
 		roleSecured: func(dir string) (*process, error) { return startChild(ctx, roleSecured, dir) },
-		roleUp:      func(dir string) (*process, error) { return startTenon(ctx, b.tenon, dir) },
+		roleUp:      func(dir string) (*process, error) { return startTenon(ctx, b.tenon, dir, nil, roleUp) },
 	}
 	order := []string{roleOpen, roleSecured, roleUp}
 	started := map[string]series{}
@@ -56,7 +56,7 @@ func (b *bench) memory(ctx context.Context) ([]comparison, error) {
 		}{
 			{&open, func() (*process, error) { return startChild(ctx, roleOpen, dir(roleOpen)) }},
 			{&secured, func() (*process, error) { return startChild(ctx, roleSecured, dir(roleSecured)) }},
-			{&up, func() (*process, error) { return startTenon(ctx, b.tenon, dir(roleUp)) }},
+			{&up, func() (*process, error) { return startTenon(ctx, b.tenon, dir(roleUp), nil, roleUp) }},
 		} {
 			mib, err := b.idleMemory(ctx, m.start)
 			if err != nil {

@@ -63,14 +63,16 @@ func startChild(ctx context.Context, role, dataDir string) (*process, error) {
 	return p, nil
 }
 
-// startTenon runs `tenon up`, the product as people run it.
-func startTenon(ctx context.Context, binary, dataDir string) (*process, error) {
-	p := &process{role: roleUp, cmd: exec.CommandContext(ctx, binary, "up", "--data-dir", dataDir), exited: make(chan error, 1), dataDir: dataDir}
-	said, err := os.Create(filepath.Join(filepath.Dir(dataDir), "tenon-up.log"))
+// startTenon runs a command of the product that lasts, as people run it, until
+// it is ready.
+func startTenon(ctx context.Context, binary, dataDir string, env []string, command string, flags ...string) (*process, error) {
+	args := append([]string{command, "--data-dir", dataDir}, flags...)
+	p := &process{role: command, cmd: exec.CommandContext(ctx, binary, args...), exited: make(chan error, 1), dataDir: dataDir}
+	said, err := os.Create(dataDir + ".log")
 	if err != nil {
 		return nil, err
 	}
-	p.cmd.Stderr = said
+	p.cmd.Stderr, p.cmd.Env = said, append(os.Environ(), env...)
 	began := time.Now()
 	err = errors.Join(p.cmd.Start(), said.Close())
 	if err != nil {
@@ -93,9 +95,9 @@ func startTenon(ctx context.Context, binary, dataDir string) (*process, error) {
 		case <-ready.C:
 		case err := <-p.exited:
 			text, readErr := os.ReadFile(said.Name())
-			return nil, errors.Join(fmt.Errorf("tenon up ended before it was ready: %w\n%s", err, text), readErr)
+			return nil, errors.Join(fmt.Errorf("tenon %s ended before it was ready: %w\n%s", command, err, text), readErr)
 		case <-late.C:
-			return nil, errors.Join(errors.New("tenon up was not ready in time"), p.stop())
+			return nil, errors.Join(fmt.Errorf("tenon %s was not ready in time", command), p.stop())
 		}
 	}
 }
