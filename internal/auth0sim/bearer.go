@@ -119,7 +119,16 @@ func (t *tenant) verify(ctx context.Context, token string) (caller, error) {
 }
 
 // audience is the identifier of the Management API.
-func (t *tenant) audience() string { return "https://" + t.domain + "/api/v2/" }
+func (t *tenant) audience() string { return "https://" + t.domain + managementPath }
+
+// myAccount is the identifier of the My Account API, for those who make it.
+func (t *tenant) myAccount() string { return "https://" + t.domain + myAccountPath }
+
+// What the identifiers of the system's APIs have after the tenant's domain.
+const (
+	managementPath = "/api/v2/"
+	myAccountPath  = "/me/"
+)
 
 // keySet holds the public halves of the keys that are not revoked.
 func (t *tenant) keySet(ctx context.Context) (jwk.Set, error) {

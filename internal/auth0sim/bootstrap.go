@@ -66,8 +66,8 @@ func (s *Server) bootstrapAPI(tx *state.Tx, t *tenant, scopes []string) error {
 	return tx.Put("resource-servers", str(rs, "id"), rs)
 }
 
-// moveAPI gives the Management API the name that follows from the tenant's
-// address, if that is another than when it was made, and so its grants: a
+// moveAPI gives the system's APIs the names that follow from the tenant's
+// address, if that is another than when they were made, and so their grants: a
 // simulator that starts on another port is the same tenant.
 func moveAPI(tx *state.Tx, t *tenant) error {
 	apis, _, err := tx.List("resource-servers", state.ListOptions{})
@@ -75,8 +75,11 @@ func moveAPI(tx *state.Tx, t *tenant) error {
 		return err
 	}
 	for _, api := range apis {
-		former := str(api, "identifier")
-		if !boolean(api, "is_system") || former == t.audience() {
+		former, now := str(api, "identifier"), t.audience()
+		if strings.HasSuffix(former, myAccountPath) {
+			now = t.myAccount()
+		}
+		if !boolean(api, "is_system") || former == now {
 			continue
 		}
 		grants, _, err := tx.List("client-grants", state.ListOptions{})
@@ -87,12 +90,12 @@ func moveAPI(tx *state.Tx, t *tenant) error {
 			if str(g, "audience") != former {
 				continue
 			}
-			g["audience"] = t.audience()
+			g["audience"] = now
 			if err := tx.Put("client-grants", str(g, "id"), g); err != nil {
 				return err
 			}
 		}
-		api["identifier"] = t.audience()
+		api["identifier"] = now
 		if err := tx.Put("resource-servers", str(api, "id"), api); err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/pem"
+	"maps"
 	"net/http"
 	"net/url"
 	"sort"
@@ -34,7 +35,17 @@ func accessFamilies() []*family {
 				if id == "https://"+c.tenant.domain+"/userinfo" || id == strings.TrimSuffix(c.tenant.audience(), "/") {
 					return badRequest("The selected identifier is reserved.")
 				}
+				if str(d, "identifier") == c.tenant.myAccount() {
+					maps.Copy(d, mustDoc(myAccountAPI))
+				}
 				return nil
+			},
+			show: func(c *call, d doc) (any, error) {
+				out := state.Public(d)
+				if c.http.Method == http.MethodPost && boolean(d, "is_system") {
+					out["scopes"] = list(d, "scopes")[:myAccountScopesFirst]
+				}
+				return out, nil
 			},
 			change: func(_ *call, old, _, _ doc) error {
 				if boolean(old, "is_system") {
@@ -43,7 +54,9 @@ func accessFamilies() []*family {
 				return nil
 			},
 			gone: func(c *call, d doc) error {
-				if boolean(d, "is_system") {
+				// The My Account API can, says TestAccResourceServer_ACR: who made it
+				// may take it away.
+				if boolean(d, "is_system") && str(d, "identifier") != c.tenant.myAccount() {
 					return badRequest("System resource servers cannot be deleted.")
 				}
 				for family, index := range map[string]string{"client-grants": "audience", "roles/permissions": "resource_server_identifier", "users/permissions": "resource_server_identifier"} {
@@ -91,6 +104,25 @@ func accessFamilies() []*family {
 		},
 	}
 }
+
+// myAccountAPI is what the API with the tenant's identifier for it is, whatever
+// else its creation says of these. The answer to that lists its first scopes
+// only; the others come a moment later.
+const (
+	myAccountAPI = `{"name": "Auth0 My Account API", "is_system": true, "allow_offline_access": true, "skip_consent_for_verifiable_first_party_clients": true,
+		"subject_type_authorization": {"client": {"policy": "deny_all"}, "user": {"policy": "require_client_grant"}},
+		"token_lifetime": 600, "token_lifetime_for_web": 600, "signing_alg": "RS256", "proof_of_possession": {"mechanism": "dpop", "required": false},
+		"scopes": [
+			{"value": "create:me:connected_accounts", "description": "Create Connected Accounts"},
+			{"value": "read:me:connected_accounts", "description": "Read Connected Accounts"},
+			{"value": "delete:me:connected_accounts", "description": "Delete Connected Accounts"},
+			{"value": "read:me:authentication_methods", "description": "Read Authentication Methods"},
+			{"value": "delete:me:authentication_methods", "description": "Delete Authentication Methods"},
+			{"value": "update:me:authentication_methods", "description": "Update Authentication Methods"},
+			{"value": "read:me:factors", "description": "Read Factors"},
+			{"value": "create:me:authentication_methods", "description": "Create Authentication Methods"}]}`
+	myAccountScopesFirst = 3
+)
 
 // findResourceServer finds an API by id or by identifier, whether the path
 // carried the latter escaped once or twice.

@@ -21,8 +21,10 @@ var connectionMissing = notFound("inexistent_connection", "The connection does n
 // created with. A strategy that is not listed gets nothing.
 var strategies = map[string]struct {
 	// defaults of options at creation; kept are those that survive a PATCH
-	// which replaces the options without naming them.
+	// which replaces the options without naming them, lasting is the one that
+	// does so with the value that it had.
 	defaults, kept string
+	lasting        string
 	enterprise     bool // has is_domain_connection
 	social         bool
 	button         bool // has show_as_button
@@ -46,7 +48,7 @@ var strategies = map[string]struct {
 	"ad":           {enterprise: true, ticket: true, accounts: true},
 	"waad":         {enterprise: true, ticket: true, accounts: true},
 	"google-apps": {defaults: `{"email": true, "profile": true, "scope": ["email", "profile"], "handle_login_from_social": true}`,
-		kept: `{"email": true, "profile": true, "scope": ["email", "profile"]}`, ticket: true, accounts: true},
+		kept: `{"email": true, "profile": true, "scope": ["email", "profile"]}`, lasting: "map_user_id_to_id", ticket: true, accounts: true},
 	"github":               {enterprise: true, social: true},
 	"twitter":              {enterprise: true},
 	"linkedin":             {social: true},
@@ -257,6 +259,9 @@ func changeConnection(c *call, old, d, patch doc) error {
 		}
 		if kind.oidc && kind.defaults != "" {
 			fillGaps(options, mustDoc(kind.defaults))
+		}
+		if v, had := obj(old, "options")[kind.lasting]; had && kind.lasting != "" {
+			fillGaps(options, doc{kind.lasting: v})
 		}
 		if kind.kept != "" {
 			kept := mustDoc(kind.kept)

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"math/big"
 	"net/http"
+	"net/url"
 	"testing"
 	"time"
 
@@ -167,5 +168,70 @@ func TestAttackProtectionTakesWhatItShows(t *testing.T) {
 			shown = doc{"active_provider_id": shown["active_provider_id"], "auth_challenge": shown["auth_challenge"]}
 		}
 		require.Subset(t, map[string]any(h.must(http.StatusOK, "PATCH", path, shown)), map[string]any(shown), name)
+	}
+}
+
+// What names the users of a Google Workspace is settled when the connection is
+// made: TestAccConnectionGoogleApps. Other options are replaced.
+func TestGoogleAppsKeepsHowItNamesUsers(t *testing.T) {
+	h := newHarness(t, Config{})
+	options := func() doc { return doc{"client_id": "a", "client_secret": "b", "domain": "example.com"} }
+	for name, was := range map[string]any{"by-id": true, "by-email": false, "unsaid": nil} {
+		given := options()
+		given["api_enable_users"] = true
+		if was != nil {
+			given["map_user_id_to_id"] = was
+		}
+		path := "/connections/" + str(h.must(http.StatusCreated, "POST", "/connections", doc{"name": name, "strategy": "google-apps", "options": given}), "id")
+		h.must(http.StatusOK, "PATCH", path, doc{"options": options()})
+		shown := obj(h.must(http.StatusOK, "GET", path, nil), "options")
+		require.Equal(t, was, shown["map_user_id_to_id"], name)
+		require.Equal(t, was != nil, has(sorted(shown), "map_user_id_to_id"), name)
+		require.NotContains(t, shown, "api_enable_users", name)
+	}
+	given := options()
+	given["map_user_id_to_id"] = true
+	path := "/connections/" + str(h.must(http.StatusCreated, "POST", "/connections", doc{"name": "other", "strategy": "oidc", "options": given}), "id")
+	require.NotContains(t, obj(h.must(http.StatusOK, "PATCH", path, doc{"options": options()}), "options"), "map_user_id_to_id")
+}
+
+// The identifier makes the My Account API, whatever it is to be called; it can
+// be deleted, unlike the Management API: TestAccResourceServer_ACR.
+func TestMyAccountAPI(t *testing.T) {
+	h := newHarness(t, Config{})
+	policy := doc{"policy_id": "019b76da-a800-73c9-b656-b349ae415c17"}
+	body := doc{"name": "Mine", "identifier": "https://localhost:4430/me/", "scopes": []any{doc{"value": "read:x"}}, "authorization_policy": policy}
+	made := h.must(http.StatusCreated, "POST", "/resource-servers", body)
+	path := "/resource-servers/" + str(made, "id")
+	shown := h.must(http.StatusOK, "GET", path, nil)
+	first, all := list(made, "scopes"), list(shown, "scopes")
+	require.Len(t, first, 3)
+	require.Len(t, all, 8)
+	require.Equal(t, first, all[:3])
+	require.Equal(t, doc{"value": "create:me:connected_accounts", "description": "Create Connected Accounts"}, first[0])
+	require.Equal(t, doc{"value": "create:me:authentication_methods", "description": "Create Authentication Methods"}, all[7])
+	for _, d := range []doc{made, shown} {
+		delete(d, "id")
+		delete(d, "scopes")
+		require.Equal(t, doc{"name": "Auth0 My Account API", "identifier": "https://localhost:4430/me/", "is_system": true, "allow_offline_access": true,
+			"skip_consent_for_verifiable_first_party_clients": true, "token_lifetime": 600.0, "token_lifetime_for_web": 600.0, "signing_alg": "RS256",
+			"subject_type_authorization": doc{"client": doc{"policy": "deny_all"}, "user": doc{"policy": "require_client_grant"}},
+			"proof_of_possession":        doc{"mechanism": "dpop", "required": false}, "authorization_policy": policy}, d)
+	}
+	code, _ := h.call("POST", "/resource-servers", body)
+	require.Equal(t, http.StatusConflict, code)
+	code, _ = h.call("PATCH", path, doc{"token_lifetime": 60})
+	require.Equal(t, http.StatusBadRequest, code)
+	code, _ = h.call("DELETE", path, nil)
+	require.Equal(t, http.StatusNoContent, code)
+	code, _ = h.call("GET", path, nil)
+	require.Equal(t, http.StatusNotFound, code)
+
+	code, _ = h.call("DELETE", "/resource-servers/"+url.PathEscape("https://localhost:4430/api/v2/"), nil)
+	require.Equal(t, http.StatusBadRequest, code)
+	for _, other := range []string{"https://localhost:4430/me", "https://localhost:4431/me/", "https://api.example.com/me/"} {
+		d := h.must(http.StatusCreated, "POST", "/resource-servers", doc{"name": "Mine", "identifier": other})
+		require.Equal(t, "Mine", d["name"], other)
+		require.NotContains(t, d, "is_system", other)
 	}
 }
