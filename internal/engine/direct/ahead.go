@@ -38,6 +38,9 @@ func (p *planning) readAhead(ctx context.Context, s *session, nodes, deletes []n
 	objects, reading := errgroup.WithContext(ctx)
 	objects.SetLimit(readsAtATime)
 	for _, n := range nodes {
+		if !s.readsMore(n.resource) {
+			continue
+		}
 		objects.Go(func() error {
 			f := s.fork()
 			want, err := n.kind.want(reading, f, n.resource, resolveFrom(engine.KeyOf(n.resource), p.outputs, pending))
@@ -60,4 +63,20 @@ func (p *planning) readAhead(ctx context.Context, s *session, nodes, deletes []n
 		})
 	}
 	_ = objects.Wait()
+}
+
+// readsMore says whether a resource is compared with more than its row in a list.
+func (s *session) readsMore(r v1.Resource) bool {
+	if !s.bulk(r.Kind) {
+		return true
+	}
+	switch spec := r.Spec.(type) {
+	case *v1.Auth0ClientSpec:
+		return len(spec.EnabledConnections) > 0
+	case *v1.Auth0RoleSpec:
+		return spec.Permissions != nil
+	case *v1.Auth0ResourceServerSpec, *v1.Auth0ClientGrantSpec:
+		return false
+	}
+	return true
 }
