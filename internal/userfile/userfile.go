@@ -16,6 +16,8 @@ package userfile
 import (
 	"bufio"
 	"bytes"
+	"cmp"
+	"context"
 	"crypto/sha256"
 	"encoding/csv"
 	"encoding/hex"
@@ -23,10 +25,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -89,6 +93,18 @@ type Row struct {
 	Email, Username, Phone string
 	// UserID is the id that the user will have, with its prefix "auth0|".
 	UserID string
+
+	// secrets are what the user can log in with: hashes, salts, second factors.
+	secrets []string
+}
+
+// Clean takes the row's secrets out of a message about it: Auth0's often repeat
+// the value that they refuse.
+func (r Row) Clean(message string) string {
+	for _, s := range r.secrets {
+		message = strings.ReplaceAll(message, s, "[redacted]")
+	}
+	return message
 }
 
 // Rejected is a row that is no user.
@@ -108,7 +124,9 @@ type File struct {
 	file   *os.File
 	format Format
 	size   int64
-	bom    int64
+	// modified is when the file was changed last.
+	modified time.Time
+	bom      int64
 	header []column
 	salt   string
 }
@@ -158,6 +176,32 @@ func (f *File) Close() error { return f.file.Close() }
 // Size is the file's, in bytes.
 func (f *File) Size() int64 { return f.size }
 
+// Modified is when the file was changed last, as of its opening.
+func (f *File) Modified() time.Time { return f.modified }
+
+// Check reads all rows and keeps none. It fails if a piece could not be read: a
+// row whose end cannot be told. Rows that are no users are no failure.
+func (f *File) Check(ctx context.Context) error {
+	src, err := f.source(Position{})
+	for row := 1; err == nil; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		var user map[string]any
+		var problem string
+		if user, problem, _, err = src.row(); errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("row %d: %w", row, err)
+		}
+		if user != nil || problem != "" {
+			row++
+		}
+	}
+	return err
+}
+
 func (f *File) begin() error {
 	info, err := f.file.Stat()
 	if err != nil {
@@ -166,7 +210,7 @@ func (f *File) begin() error {
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("%s is not a file", f.file.Name())
 	}
-	f.size = info.Size()
+	f.size, f.modified = info.Size(), info.ModTime()
 	mark := make([]byte, 3)
 	if n, err := f.file.ReadAt(mark, 0); n == 3 && bytes.Equal(mark, []byte("\xef\xbb\xbf")) {
 		f.bom = 3
@@ -237,22 +281,29 @@ type source interface {
 	row() (user map[string]any, problem string, after int64, err error)
 }
 
+// source reads from a position.
+func (f *File) source(at Position) (source, error) {
+	offset := max(at.Offset, f.bom)
+	if f.format != CSV {
+		return &lineSource{r: bufio.NewReaderSize(io.NewSectionReader(f.file, offset, f.size-offset), 64<<10), at: offset}, nil
+	}
+	rows := f.csv(offset)
+	if at.Offset == 0 {
+		if _, _, err := rows.next(); err != nil { // the header
+			return nil, err
+		}
+	}
+	return &csvSource{f, rows}, nil
+}
+
 // Chunk reads the piece that begins at a position.
 func (f *File) Chunk(at Position) (*Chunk, error) {
-	offset := max(at.Offset, f.bom)
-	var src source
-	if f.format == CSV {
-		rows := f.csv(offset)
-		if at.Offset == 0 {
-			if _, _, err := rows.next(); err != nil { // the header
-				return nil, err
-			}
-		}
-		src = &csvSource{f, rows}
-	} else {
-		src = &lineSource{r: bufio.NewReaderSize(io.NewSectionReader(f.file, offset, f.size-offset), 64<<10), at: offset}
+	src, err := f.source(at)
+	if err != nil {
+		return nil, err
 	}
 	c := &Chunk{Next: at}
+	ids := map[string]int{}
 	users := []byte{'['}
 	for len(c.Rows) < MaxChunkRows {
 		user, problem, after, err := src.row()
@@ -269,6 +320,11 @@ func (f *File) Chunk(at Position) (*Chunk, error) {
 			continue
 		}
 		row, data, problem := f.user(next.Row, user, problem)
+		if first, twice := ids[row.UserID]; twice && problem == "" {
+			// Auth0 names refused users by their ids: it could not be told which of the two
+			// it was.
+			problem = fmt.Sprintf("has the user_id of row %d", first)
+		}
 		if problem != "" {
 			c.Rejected = append(c.Rejected, Rejected{next.Row, row.Email, CodeRow, problem})
 			c.Next = next
@@ -287,6 +343,7 @@ func (f *File) Chunk(at Position) (*Chunk, error) {
 			users = append(users, ',')
 		}
 		users = append(users, data...)
+		ids[row.UserID] = row.Number
 		c.Rows, c.Next = append(c.Rows, row), next
 	}
 	c.Users = append(users, ']')
@@ -299,17 +356,28 @@ func (f *File) user(number int, user map[string]any, problem string) (Row, []byt
 	if problem != "" {
 		return row, nil, problem
 	}
+	known := fields()
+	for _, key := range slices.Sorted(maps.Keys(user)) {
+		kind, ok := known[key]
+		_, isText := user[key].(string)
+		_, isBool := user[key].(bool)
+		switch {
+		case !ok:
+			return row, nil, fmt.Sprintf("%q is not a field of users", key)
+		case user[key] == nil:
+			delete(user, key) // like an empty cell
+		case kind == textField && !isText:
+			return row, nil, key + " must be a text"
+		case kind == boolField && !isBool:
+			return row, nil, key + " must be true or false"
+		}
+	}
 	text := func(key string) string { s, _ := user[key].(string); return s }
 	row.Email, row.Username, row.Phone = strings.ToLower(text("email")), text("username"), text("phone_number")
 	if row.Email == "" && row.Username == "" && row.Phone == "" {
 		return row, nil, "has neither email nor username nor phone_number"
 	}
-	known := fields()
-	for key := range user {
-		if _, ok := known[key]; !ok {
-			return row, nil, fmt.Sprintf("%q is not a field of users", key)
-		}
-	}
+	row.secrets = secretsOf(user)
 	id := strings.TrimPrefix(text("user_id"), "auth0|")
 	if id == "" {
 		sum := sha256.Sum256([]byte(f.salt + "\x00" + strconv.Itoa(number)))
@@ -325,6 +393,34 @@ func (f *File) user(number int, user map[string]any, problem string) (Row, []byt
 		return row, nil, fmt.Sprintf("has %d bytes, at most %d are taken", len(data), MaxRowBytes)
 	}
 	return row, data, ""
+}
+
+// secretsOf lists a user's secrets: in "password_hash", and wherever in
+// "custom_password_hash" and "mfa_factors" a key says so.
+func secretsOf(user map[string]any) (secrets []string) {
+	var walk func(key string, v any)
+	walk = func(key string, v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			for k, below := range v {
+				walk(k, below)
+			}
+		case []any:
+			for _, below := range v {
+				walk(key, below)
+			}
+		case string:
+			if v != "" && slices.Contains([]string{"password_hash", "value", "secret", "key"}, key) {
+				secrets = append(secrets, v)
+			}
+		}
+	}
+	for _, key := range []string{"password_hash", "custom_password_hash", "mfa_factors"} {
+		walk(key, user[key])
+	}
+	// The longest first: one may be part of another.
+	slices.SortFunc(secrets, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
+	return secrets
 }
 
 // csvRows reads records from an offset.
@@ -376,6 +472,9 @@ func (s *csvSource) row() (map[string]any, string, int64, error) {
 	switch {
 	case errors.As(err, &malformed):
 		// Where a row with a stray quote ends cannot be told, nor where the next begins.
+		if s.rows.base == s.f.bom {
+			return nil, "", 0, fmt.Errorf("line %d, column %d: %w", malformed.Line, malformed.Column, malformed.Err)
+		}
 		return nil, "", 0, fmt.Errorf("column %d: %w", malformed.Column, malformed.Err)
 	case err != nil:
 		return nil, "", 0, err
@@ -404,7 +503,8 @@ func set(user map[string]any, c column, value string) (problem string) {
 	case boolField:
 		b, err := strconv.ParseBool(strings.ToLower(strings.TrimSpace(value)))
 		if err != nil {
-			return fmt.Sprintf("%s is %q, must be true or false", c.path[0], value)
+			// Not the value: in a row that slipped a column it may be a password hash.
+			return c.path[0] + " must be true or false"
 		}
 		v = b
 	case jsonField:
