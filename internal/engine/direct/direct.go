@@ -145,6 +145,10 @@ type session struct {
 	// previous is where secrets are taken from that the resource itself does not
 	// have: the resource as it was before, when reverting.
 	previous *v1.Resource
+	// writes counts what write has sent, and answer is what the last of it was
+	// answered with, nil if that was no object.
+	writes int
+	answer fields
 	// reverting makes references to objects that are gone resolve to something that
 	// no object has, where they are otherwise an error.
 	reverting bool

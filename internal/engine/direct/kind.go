@@ -151,6 +151,19 @@ func (base) calls(step engine.Step) int {
 	return 0
 }
 
+// answered has the answers of kinds whose objects one write changes, and is answered
+// with.
+type answered struct{ base }
+
+// calls: the answer to the write spares the look after it.
+func (answered) calls(step engine.Step) int {
+	n := base{}.calls(step)
+	if n == 3 && step.Action != engine.Replace {
+		n--
+	}
+	return n
+}
+
 // outputsOf names what live objects of a kind offer to others.
 func outputsOf(name string) []string {
 	var names []string
@@ -244,6 +257,8 @@ func (s *session) send(ctx context.Context, operation, method string, body any, 
 			return nil, fmt.Errorf("%s: %w", operation, err)
 		}
 	}
+	s.writes++
+	s.answer = out
 	return out, nil
 }
 

@@ -18,7 +18,7 @@ import (
 // clientKind is applications. Auth0 lets many have the same name, so an object
 // counts as ours only if its metadata says so; an unmarked one is adopted, and
 // the plan shows it, if its name is the only one of its kind.
-type clientKind struct{ base }
+type clientKind struct{ answered }
 
 func (clientKind) rank() int { return 4 }
 
@@ -426,7 +426,7 @@ func (clientKind) perishable() []string {
 // calls: what connections are enabled is read before and after, and written one by
 // one.
 func (k clientKind) calls(step engine.Step) int {
-	n := base{}.calls(step)
+	n := answered{}.calls(step)
 	spec, ok := step.Resource.Spec.(*v1.Auth0ClientSpec)
 	if !ok || n == 0 || len(spec.EnabledConnections) == 0 {
 		return n

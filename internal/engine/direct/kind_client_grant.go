@@ -12,7 +12,7 @@ import (
 
 // clientGrantKind is grants, whose key is client, audience and subject type. The
 // pair is unique in Auth0, so a grant that exists is the one that is meant.
-type clientGrantKind struct{ base }
+type clientGrantKind struct{ answered }
 
 func (clientGrantKind) rank() int { return 5 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/tenonhq/tenon/internal/engine"
 )
 
-type resourceServerKind struct{ base }
+type resourceServerKind struct{ answered }
 
 func (resourceServerKind) rank() int { return 1 }
 
@@ -253,7 +253,7 @@ func (resourceServerKind) perishable() []string {
 
 // calls: the lifetime for browsers takes an update of its own.
 func (k resourceServerKind) calls(step engine.Step) int {
-	n := base{}.calls(step)
+	n := answered{}.calls(step)
 	if spec, ok := step.Resource.Spec.(*v1.Auth0ResourceServerSpec); ok && spec.TokenLifetimeForWeb != nil && (step.Action == engine.Create || step.Action == engine.Replace) {
 		n += 2
 	}

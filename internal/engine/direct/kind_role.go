@@ -11,7 +11,7 @@ import (
 	"github.com/tenonhq/tenon/internal/engine"
 )
 
-type roleKind struct{ base }
+type roleKind struct{ answered }
 
 func (roleKind) rank() int { return 2 }
 
@@ -188,7 +188,7 @@ func (roleKind) identity() []string    { return []string{"name", "description"} 
 func (roleKind) perishable() []string { return []string{"id", "users that have the role"} }
 
 func (roleKind) calls(step engine.Step) int {
-	n := base{}.calls(step)
+	n := answered{}.calls(step)
 	if spec, ok := step.Resource.Spec.(*v1.Auth0RoleSpec); ok && len(spec.Permissions) > 0 && n > 1 || step.Action == engine.Create && len(spec.Permissions) > 0 {
 		n += 3 + (len(spec.Permissions)-1)/50 // read before and after, and written
 	}

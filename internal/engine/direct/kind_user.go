@@ -16,7 +16,7 @@ import (
 )
 
 // userKind is users of database connections, whose key is connection and email.
-type userKind struct{ base }
+type userKind struct{ answered }
 
 func (userKind) rank() int { return 7 }
 
@@ -288,7 +288,7 @@ func (userKind) perishable() []string {
 }
 
 func (userKind) calls(step engine.Step) int {
-	n := base{}.calls(step)
+	n := answered{}.calls(step)
 	if spec, ok := step.Resource.Spec.(*v1.Auth0UserSpec); ok && n > 0 && len(spec.Roles) > 0 && step.Action != engine.Delete {
 		n += 3
 	}

@@ -140,7 +140,7 @@ func (e *Engine) restore(ctx context.Context, s *session, k kind, req engine.App
 	live.adopt = false
 	action := engine.None
 	if len(differences(live.live, target)) > 0 {
-		if err := k.converge(ctx, s, req.Step.Resource, live, target); err != nil {
+		if err := s.write(ctx, k, req.Step.Resource, live, target); err != nil {
 			return nil, err
 		}
 		action = engine.Update
@@ -218,7 +218,7 @@ func (e *Engine) remake(ctx context.Context, s *session, k kind, req engine.Appl
 	}
 	live.adopt = false
 	if len(differences(live.live, target)) > 0 {
-		if err := k.converge(ctx, s, r, live, target); err != nil {
+		if err := s.write(ctx, k, r, live, target); err != nil {
 			return nil, err
 		}
 		if live, err = s.check(ctx, k, r, live.id, target); err != nil {
