@@ -340,7 +340,10 @@ func PrivateOf(d Doc) Doc {
 }
 
 // Clone returns a deep copy of a JSON value.
-func Clone[T any](v T) T { return cloneAny(v).(T) }
+func Clone[T any](v T) T {
+	c, _ := cloneAny(v).(T) // null is none of any type
+	return c
+}
 
 func cloneAny(v any) any {
 	switch v := v.(type) {

@@ -232,6 +232,11 @@ func TestClockAndWatch(t *testing.T) {
 	require.Empty(t, wake)
 }
 
+func TestCloneOfNull(t *testing.T) {
+	require.Nil(t, Clone(any(nil)))
+	require.Equal(t, Doc{"a": nil}, Clone(Doc{"a": nil}))
+}
+
 func TestIdentifiers(t *testing.T) {
 	s := open(t, "")
 	defer func() { require.NoError(t, s.Close()) }()
