@@ -93,6 +93,8 @@ type Row struct {
 	Email, Username, Phone string
 	// UserID is the id that the user will have, with its prefix "auth0|".
 	UserID string
+	// Own is set if the file has that id.
+	Own bool
 
 	// secrets are what the user can log in with: hashes, salts, second factors.
 	secrets []string
@@ -127,8 +129,8 @@ type File struct {
 	// modified is when the file was changed last.
 	modified time.Time
 	bom      int64
-	header []column
-	salt   string
+	header   []column
+	salt     string
 }
 
 // column is one column of a CSV file: the path of the field that it fills.
@@ -239,6 +241,14 @@ func (f *File) readHeader(record []string) error {
 	seen := map[string]bool{}
 	var problems []string
 	recognised := false
+	if !slices.ContainsFunc(record, func(name string) bool {
+		first, _, _ := strings.Cut(strings.TrimSpace(name), ".")
+		_, ok := known[first]
+		return ok
+	}) {
+		// Not the cells: without a header they are a user's, password hash included.
+		return errors.New("the first row must name the columns, such as email: none of its cells is a field of users")
+	}
 	for i, name := range record {
 		name = strings.TrimSpace(name)
 		path := strings.Split(name, ".")
@@ -356,6 +366,8 @@ func (f *File) user(number int, user map[string]any, problem string) (Row, []byt
 	if problem != "" {
 		return row, nil, problem
 	}
+	text := func(key string) string { s, _ := user[key].(string); return s }
+	row.Email, row.Username, row.Phone = strings.ToLower(text("email")), text("username"), text("phone_number")
 	known := fields()
 	for _, key := range slices.Sorted(maps.Keys(user)) {
 		kind, ok := known[key]
@@ -372,14 +384,12 @@ func (f *File) user(number int, user map[string]any, problem string) (Row, []byt
 			return row, nil, key + " must be true or false"
 		}
 	}
-	text := func(key string) string { s, _ := user[key].(string); return s }
-	row.Email, row.Username, row.Phone = strings.ToLower(text("email")), text("username"), text("phone_number")
 	if row.Email == "" && row.Username == "" && row.Phone == "" {
 		return row, nil, "has neither email nor username nor phone_number"
 	}
 	row.secrets = secretsOf(user)
 	id := strings.TrimPrefix(text("user_id"), "auth0|")
-	if id == "" {
+	if row.Own = id != ""; !row.Own {
 		sum := sha256.Sum256([]byte(f.salt + "\x00" + strconv.Itoa(number)))
 		id = hex.EncodeToString(sum[:12])
 		user["user_id"] = id

@@ -2,10 +2,12 @@ package userfile
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -91,9 +93,11 @@ func TestHeaders(t *testing.T) {
 		"\xff\xfee\x00":                         "UTF-16",
 		"email,user_metadata,user_metadata.x\n": "exclude each other",
 		"\"email":                               "quote",
+		"ada@example.test,$2b$10$hash\n":        "the first row must name the columns",
 	} {
 		_, err := open(t, CSV, text)
 		require.ErrorContains(t, err, want, text)
+		require.NotContains(t, err.Error(), "$2b$10$hash")
 	}
 }
 
@@ -133,6 +137,86 @@ func TestQuoteThatIsNeverClosed(t *testing.T) {
 	_, err = f.Chunk(Position{})
 	require.ErrorContains(t, err, "row 2")
 	require.ErrorContains(t, err, "quote")
+}
+
+// Check finds what no piece could be read past, wherever it is, and says in which
+// line of the file.
+func TestCheck(t *testing.T) {
+	var rows strings.Builder
+	for range 2500 {
+		rows.WriteString("ada@example.test,\"two\nlines\"\nx\n\n")
+	}
+	for name, c := range map[string]struct {
+		format Format
+		text   string
+		want   []string
+	}{
+		"well-formed":          {CSV, "\ufeffemail,name\n" + rows.String(), nil},
+		"bad rows only":        {NDJSON, "[]\n{\nnull\n", nil},
+		"a stray quote":        {CSV, "\ufeffemail,name\n" + rows.String() + "x,a \"b\" c\n", []string{"row 5001: ", "line 10002", `bare "`}},
+		"a quote not closed":   {CSV, "email,name\n" + rows.String() + "x,\"\n", []string{"row 5001: ", "line 10002", "quote"}},
+		"a row without end":    {CSV, "email,name\n" + rows.String() + "\"" + strings.Repeat("x\n", MaxRowBytes), []string{"row 5001: ", "is a quote not closed?"}},
+		"a line without end":   {NDJSON, strings.Repeat("x", 3*MaxRowBytes), nil},
+		"nothing but a header": {CSV, "email", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, err := open(t, c.format, c.text)
+			require.NoError(t, err)
+			err = f.Check(t.Context())
+			if len(c.want) == 0 {
+				require.NoError(t, err)
+			}
+			for _, want := range c.want {
+				require.ErrorContains(t, err, want)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			require.ErrorIs(t, f.Check(ctx), context.Canceled)
+		})
+	}
+}
+
+// TestTwoGigabytes reads a file that is larger than what may be held: most of it
+// is one row that never ends, a hole that takes no room on the disk.
+func TestTwoGigabytes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("reads two gigabytes")
+	}
+	const hole = 2 << 30
+	path := filepath.Join(t.TempDir(), "users.ndjson")
+	file, err := os.Create(path)
+	require.NoError(t, err)
+	_, err = file.WriteString(`{"email":"ada@example.test"}` + "\n")
+	require.NoError(t, err)
+	_, err = file.WriteAt([]byte("\n"+`{"email":"bob@example.test"}`+"\n"), hole)
+	require.NoError(t, err)
+	require.NoError(t, file.Close())
+	f, err := Open(path, NDJSON, "salt")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, f.Close()) }()
+
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	c, err := f.Chunk(Position{})
+	require.NoError(t, err)
+	runtime.ReadMemStats(&after)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(4<<20))
+	require.True(t, c.End)
+	require.Len(t, c.Rows, 2)
+	require.Equal(t, []Rejected{{Number: 2, Code: CodeRow, Reason: "has more than 262144 bytes"}}, c.Rejected)
+	require.Equal(t, f.Size(), c.Next.Offset)
+	require.Equal(t, []int{1, 3}, []int{c.Rows[0].Number, c.Rows[1].Number})
+}
+
+// What can be said about a row holds none of its secrets.
+func TestClean(t *testing.T) {
+	f, err := open(t, NDJSON, `{"email":"ada@example.test","password_hash":"h1-h2","custom_password_hash":{"algorithm":"bcrypt","hash":{"value":"h1-h2-h3","encoding":"utf8"},"salt":{"value":"s4lt"}},`+
+		`"mfa_factors":[{"totp":{"secret":"T0TP"}},{"phone":{"value":"+15550100"}}]}`)
+	require.NoError(t, err)
+	c, err := f.Chunk(Position{})
+	require.NoError(t, err)
+	require.Equal(t, "bcrypt utf8 [redacted] [redacted] [redacted] [redacted] [redacted]", c.Rows[0].Clean("bcrypt utf8 h1-h2-h3 h1-h2 s4lt T0TP +15550100"))
+	require.Equal(t, "fine", Row{}.Clean("fine"))
 }
 
 func FuzzChunk(f *testing.F) {

@@ -58,6 +58,8 @@ type UserImportSource struct {
 	// RoleIDs in the order of the input's roles.
 	RoleIDs []string `json:"roleIds,omitempty"`
 	Bytes   int64    `json:"bytes"`
+	// Modified is when the file was changed last, in nanoseconds since 1970.
+	Modified int64 `json:"modified,omitempty"`
 	// Salt makes the ids of users who bring none.
 	Salt string `json:"salt"`
 }
@@ -214,7 +216,7 @@ func importPiecesOf(ctx workflow.Context, s *saga, in UserImportInput, state *Us
 			break
 		}
 		piece.Sent = sent
-		state.Next, state.End = sent.Next, sent.End
+		state.Next, state.End, state.Source.Modified = sent.Next, sent.End, sent.Modified
 		state.Piece++
 		done++
 		busy++
@@ -224,9 +226,23 @@ func importPiecesOf(ctx workflow.Context, s *saga, in UserImportInput, state *Us
 		wake.Receive(ctx, nil)
 	}
 	if failed != nil {
-		return s.fail(ctx, stepImportRows, failed)
+		return s.fail(ctx, stepImportRows, importStopped(failed, state.Counts))
 	}
 	return nil
+}
+
+// importStopped says how far an import came that failed, and that no row is
+// imported twice when it is started again.
+func importStopped(err error, counts UserImportCounts) error {
+	if temporal.IsCanceledError(err) {
+		return err
+	}
+	kind := ErrorType(err)
+	if kind == "" {
+		kind = ErrorUnavailable // only timeouts come without a type
+	}
+	return temporal.NewApplicationErrorWithOptions(fmt.Sprintf("%s; done so far: %s; start the import again to go on", cause(err), importSummary(counts)), kind,
+		temporal.ApplicationErrorOptions{NonRetryable: true, Cause: err})
 }
 
 // finishPiece waits for a piece's job. One whose outcome nobody can tell any more
@@ -242,7 +258,7 @@ func finishPiece(ctx workflow.Context, piece ImportPiece) (UserImportCounts, err
 			return done.Counts, nil
 		}
 		if try == importResubmissions {
-			return UserImportCounts{}, importLost("the tenant lost the job of rows %d to %d %d times: %s", piece.At.Row+1, piece.Sent.Next.Row, try+1, done.Reason)
+			return UserImportCounts{}, importLost("rows %d to %d were sent %d times and no job's outcome can be told: %s", piece.At.Row+1, piece.Sent.Next.Row, try+1, done.Reason)
 		}
 		piece.Sent.Again = true
 		again := piece

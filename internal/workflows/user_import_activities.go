@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,6 +34,7 @@ type ImportTenant interface {
 	ConnectionNamed(ctx context.Context, name string) (id, strategy string, err error)
 	RoleNamed(ctx context.Context, name string) (id string, err error)
 	AssignRole(ctx context.Context, roleID string, userIDs []string) error
+	Do(ctx context.Context, r auth0.Request, out any) error
 }
 
 // ImportPiece is the argument of the activities SubmitImport and FinishImport.
@@ -52,6 +55,8 @@ type ImportPieceSent struct {
 	End  bool              `json:"end,omitempty"`
 	// Again is set if an earlier job may have imported some of the users.
 	Again bool `json:"again,omitempty"`
+	// Modified is as in UserImportSource, once more if the file was copied again.
+	Modified int64 `json:"modified,omitempty"`
 }
 
 // ImportPieceDone is the result of the activity FinishImport.
@@ -114,10 +119,7 @@ func (a *Activities) OpenImport(ctx context.Context, in UserImportInput) (*UserI
 		return nil, classify(ctx, err)
 	}
 	defer func() { _ = f.Close() }()
-	source.Bytes = f.Size()
-	if err := a.sameContent(ctx, in.File); err != nil {
-		return nil, classify(ctx, err)
-	}
+	source.Bytes, source.Modified = f.Size(), f.Modified().UnixNano()
 	id, strategy, err := tenant.ConnectionNamed(ctx, in.Connection)
 	if err != nil {
 		return nil, classify(ctx, err)
@@ -133,25 +135,38 @@ func (a *Activities) OpenImport(ctx context.Context, in UserImportInput) (*UserI
 		}
 		source.RoleIDs = append(source.RoleIDs, id)
 	}
+	// Last, because a large file takes a while. All of it is read: that a quote is
+	// missing far down is said before half of the users are in.
+	same, err := a.sameContent(ctx, in.File)
+	if err == nil && !same {
+		err = problemsError{{Path: "file", Message: in.File + " has not the content that its name says: copy it again"}}
+	}
+	if err != nil {
+		return nil, classify(ctx, err)
+	}
+	if err := f.Check(ctx); err != nil {
+		if ctx.Err() == nil {
+			err = problemsError{{Path: "file", Message: err.Error()}}
+		}
+		return nil, classify(ctx, err)
+	}
 	return source, nil
 }
 
 // sameContent compares the file with the hash that is its name: what was changed
 // or broke off while it was copied is not imported.
-func (a *Activities) sameContent(ctx context.Context, name string) error {
+func (a *Activities) sameContent(ctx context.Context, name string) (bool, error) {
 	file, err := os.Open(filepath.Join(a.ImportDir, name))
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer func() { _ = file.Close() }()
 	sum := sha256.New()
 	if _, err := io.Copy(sum, &cancellable{ctx, file}); err != nil {
-		return err
+		return false, err
 	}
-	if got, _, _ := strings.Cut(name, "."); hex.EncodeToString(sum.Sum(nil)) != got {
-		return problemsError{{Path: "file", Message: name + " has not the content that its name says: copy it again"}}
-	}
-	return nil
+	want, _, _ := strings.Cut(name, ".")
+	return hex.EncodeToString(sum.Sum(nil)) == want, nil
 }
 
 type cancellable struct {
@@ -175,17 +190,22 @@ func (a *Activities) SubmitImport(ctx context.Context, in ImportPiece) (*ImportP
 	}
 	ctx, stop := beat(ctx)
 	defer stop()
-	chunk, err := a.chunk(in)
+	chunk, modified, err := a.chunk(ctx, in)
 	if err != nil {
 		return nil, classify(ctx, err)
 	}
-	sent := &ImportPieceSent{Next: chunk.Next, End: chunk.End, Again: in.Sent.Again}
+	sent := &ImportPieceSent{Next: chunk.Next, End: chunk.End, Again: in.Sent.Again, Modified: modified}
 	if activity.IsActivity(ctx) && activity.GetInfo(ctx).Attempt > 1 {
 		sent.Again = true
 	}
 	if len(chunk.Rows) == 0 {
 		return sent, nil
 	}
+	earlier, err := a.markSent(in)
+	if err != nil {
+		return nil, classify(ctx, err)
+	}
+	sent.Again = sent.Again || earlier
 	sent.Job, err = tenant.ImportUsers(ctx, auth0.ImportRequest{
 		ConnectionID: in.Source.ConnectionID, Users: chunk.Users, Upsert: in.Upsert,
 		ExternalID: fmt.Sprintf("tenon-%.16s-%d", in.File, in.Number),
@@ -196,20 +216,43 @@ func (a *Activities) SubmitImport(ctx context.Context, in ImportPiece) (*ImportP
 	return sent, nil
 }
 
-func (a *Activities) chunk(in ImportPiece) (*userfile.Chunk, error) {
+// markSent notes that a piece is about to be sent, and reports whether an earlier
+// run, or an earlier attempt, has noted it: users of its own that it meets are
+// then no duplicates. That is how an import that failed half-way goes on when it
+// is started again.
+func (a *Activities) markSent(in ImportPiece) (earlier bool, err error) {
+	dir := a.failuresOf(in.Tenant, in.Connection, in.File)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return false, err
+	}
+	err = secret.CreateFile(filepath.Join(dir, fmt.Sprintf("%08d.sent", in.Number)), nil)
+	if errors.Is(err, fs.ErrExist) {
+		return true, nil
+	}
+	return false, err
+}
+
+// chunk reads a piece, and says when the file was changed last.
+func (a *Activities) chunk(ctx context.Context, in ImportPiece) (chunk *userfile.Chunk, modified int64, err error) {
 	f, err := a.openImport(in.UserImportInput, in.Source.Salt)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer func() { _ = f.Close() }()
-	if f.Size() != in.Source.Bytes {
-		return nil, problemsError{{Path: "file", Message: "has changed during the import"}}
+	same := f.Size() == in.Source.Bytes
+	if modified = f.Modified().UnixNano(); same && in.Source.Modified != 0 && modified != in.Source.Modified {
+		// Changed, or the same once more.
+		if same, err = a.sameContent(ctx, in.File); err != nil {
+			return nil, 0, err
+		}
 	}
-	chunk, err := f.Chunk(in.At)
-	if err != nil {
-		return nil, problemsError{{Path: "file", Message: err.Error()}}
+	if !same {
+		return nil, 0, problemsError{{Path: "file", Message: "has changed during the import: copy it again"}}
 	}
-	return chunk, nil
+	if chunk, err = f.Chunk(in.At); err != nil {
+		return nil, 0, problemsError{{Path: "file", Message: err.Error()}}
+	}
+	return chunk, modified, nil
 }
 
 // FinishImport waits for the job of a piece, writes down its failed rows, and
@@ -221,7 +264,7 @@ func (a *Activities) FinishImport(ctx context.Context, in ImportPiece) (*ImportP
 	}
 	ctx, stop := beat(ctx)
 	defer stop()
-	chunk, err := a.chunk(in)
+	chunk, _, err := a.chunk(ctx, in)
 	if err != nil {
 		return nil, classify(ctx, err)
 	}
@@ -243,9 +286,27 @@ func (a *Activities) FinishImport(ctx context.Context, in ImportPiece) (*ImportP
 		if err != nil {
 			return nil, classify(ctx, err)
 		}
+		reasons := refusals(chunk.Rows, refused)
+		if len(reasons) < job.Summary.Failed {
+			// The others would pass for imported.
+			return &ImportPieceDone{Lost: true, Reason: fmt.Sprintf("the job refused %d rows and names %d of them", job.Summary.Failed, len(reasons))}, nil
+		}
+		var others map[int]bool
+		if in.Sent.Again {
+			if others, err = a.failedBefore(in); err != nil {
+				return nil, classify(ctx, err)
+			}
+		}
 		var bad []userfile.Rejected
-		if good, bad, err = sortRows(ctx, tenant, chunk.Rows, refused, in.Sent.Again); err != nil {
+		if good, bad, err = sortRows(ctx, tenant, chunk.Rows, reasons, in.Sent.Again, others); err != nil {
 			return nil, classify(ctx, err)
+		}
+		if in.Upsert && job.Summary.Updated > 0 && len(in.Source.RoleIDs) > 0 {
+			var lost []userfile.Rejected
+			if good, lost, err = updatedRows(ctx, tenant, in.Connection, good); err != nil {
+				return nil, classify(ctx, err)
+			}
+			bad = append(bad, lost...)
 		}
 		failed = append(failed, bad...)
 		done.Counts.Jobs = 1
@@ -292,16 +353,40 @@ func (a *Activities) awaitJob(ctx context.Context, tenant ImportTenant, id strin
 	}
 }
 
+// refusals finds the rows that a job refused, by their index. Auth0 names users
+// as they were sent; one without an id is known by what else it has, and of two
+// that are alike it is the later that is refused.
+func refusals(rows []userfile.Row, refused []auth0.JobError) map[int]auth0.JobError {
+	ids, others := map[string]int{}, map[string][]int{}
+	for i, row := range rows {
+		ids[row.UserID] = i
+		key := row.Email + "\x00" + row.Username + "\x00" + row.Phone
+		others[key] = append(others[key], i)
+	}
+	reasons := map[int]auth0.JobError{}
+	for _, r := range refused {
+		i, found := ids["auth0|"+strings.TrimPrefix(r.User.UserID, "auth0|")]
+		for _, alike := range others[strings.ToLower(r.User.Email)+"\x00"+r.User.Username+"\x00"+r.User.Phone] {
+			if _, taken := reasons[alike]; r.User.UserID == "" && !taken {
+				i, found = alike, true
+			}
+		}
+		if !found {
+			continue
+		}
+		r.Errors = append(reasons[i].Errors, r.Errors...)
+		reasons[i] = r
+	}
+	return reasons
+}
+
 // sortRows tells the rows that a job imported from those that it refused. A user who
 // exists already is a failure, unless an earlier job of the same piece made them:
-// then they have the id that the piece gave them.
-func sortRows(ctx context.Context, tenant ImportTenant, rows []userfile.Row, refused []auth0.JobError, again bool) (good []userfile.Row, bad []userfile.Rejected, err error) {
-	reasons := map[string]auth0.JobError{}
-	for _, r := range refused {
-		reasons[strings.TrimPrefix(r.User.UserID, "auth0|")] = r
-	}
-	for _, row := range rows {
-		r, isBad := reasons[strings.TrimPrefix(row.UserID, "auth0|")]
+// then they have the id that the piece gave them. Of an id that the file brings
+// this says nothing; what an earlier run found, in others, still holds.
+func sortRows(ctx context.Context, tenant ImportTenant, rows []userfile.Row, reasons map[int]auth0.JobError, again bool, others map[int]bool) (good []userfile.Row, bad []userfile.Rejected, err error) {
+	for i, row := range rows {
+		r, isBad := reasons[i]
 		if !isBad {
 			good = append(good, row)
 			continue
@@ -317,8 +402,10 @@ func sortRows(ctx context.Context, tenant ImportTenant, rows []userfile.Row, ref
 				exists = true
 			}
 		}
-		entry.Reason = strings.Join(why, "; ")
-		if exists && again {
+		if entry.Reason = row.Clean(strings.Join(why, "; ")); entry.Reason == "" {
+			entry.Reason = "the tenant gave no reason"
+		}
+		if exists && again && !(row.Own && others[row.Number]) {
 			ours, err := tenant.UserExists(ctx, row.UserID)
 			if err != nil {
 				return nil, nil, err
@@ -331,6 +418,41 @@ func sortRows(ctx context.Context, tenant ImportTenant, rows []userfile.Row, ref
 		bad = append(bad, entry)
 	}
 	return good, bad, nil
+}
+
+// updatedRows gives rows the ids under which their users are known. A job does
+// not say which users it updated: these keep the ids that they had.
+func updatedRows(ctx context.Context, tenant ImportTenant, connection string, rows []userfile.Row) (found []userfile.Row, lost []userfile.Rejected, err error) {
+	for _, row := range rows {
+		known, err := tenant.UserExists(ctx, row.UserID)
+		if err == nil && !known && row.Email != "" {
+			var users []struct {
+				UserID     string `json:"user_id"`
+				Identities []struct {
+					Connection string `json:"connection"`
+				} `json:"identities"`
+			}
+			err = tenant.Do(ctx, auth0.Request{Operation: "find user", Method: http.MethodGet, Path: []string{"users-by-email"},
+				Query: url.Values{"email": {row.Email}, "fields": {"user_id,identities"}, "include_fields": {"true"}}}, &users)
+			for _, u := range users {
+				for _, i := range u.Identities {
+					if i.Connection == connection {
+						row.UserID, known = u.UserID, true
+					}
+				}
+			}
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		if known {
+			found = append(found, row)
+			continue
+		}
+		lost = append(lost, userfile.Rejected{Number: row.Number, Email: row.Email, Code: "NO_ROLES",
+			Reason: "was updated under an id that could not be found, and has not been given the roles"})
+	}
+	return found, lost, nil
 }
 
 // assignBatch is how many users Auth0 takes in one assignment.
@@ -373,6 +495,23 @@ func (a *Activities) keepFailures(in ImportPiece, failed []userfile.Rejected) er
 		}
 	}
 	return secret.WriteFile(filepath.Join(dir, fmt.Sprintf("%08d.ndjson", in.Number)), out.Bytes())
+}
+
+// failedBefore reads which rows of a piece an earlier run listed as failed.
+func (a *Activities) failedBefore(in ImportPiece) (map[int]bool, error) {
+	data, err := os.ReadFile(filepath.Join(a.failuresOf(in.Tenant, in.Connection, in.File), fmt.Sprintf("%08d.ndjson", in.Number)))
+	if err != nil {
+		return nil, ignoreNotExist(err)
+	}
+	rows := map[int]bool{}
+	for dec := json.NewDecoder(bytes.NewReader(data)); dec.More(); {
+		var f userfile.Rejected
+		if err := dec.Decode(&f); err != nil {
+			return nil, fmt.Errorf("read the failures of piece %d: %w", in.Number, err)
+		}
+		rows[f.Number] = true
+	}
+	return rows, nil
 }
 
 // ListImportFailures joins the failures of all pieces into one file, and returns
