@@ -81,6 +81,8 @@ func (b *bench) life(ctx context.Context, plan string, n int, make func(context.
 				return fmt.Errorf("%s: %s: %w", name, phase.name, err)
 			}
 			out = append(out, measured{u, time.Since(began)})
+			// It takes long; say that it goes on.
+			fmt.Fprintf(os.Stderr, "%s, %d objects, %s: %s took %s\n", plan, n, name, phase.name, u.span.Round(100*time.Millisecond))
 			after, err := t.counts(ctx)
 			if err != nil {
 				return err
