@@ -39,6 +39,7 @@ func (b *bench) provision(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("-objects: %w", err)
 	}
+	makers := b.makers(out)
 	for plan := range strings.SplitSeq(b.plans, ",") {
 		for _, n := range sizes {
 			if n <= 0 || n%100 != 0 {
@@ -46,7 +47,7 @@ func (b *bench) provision(ctx context.Context, out io.Writer) error {
 			}
 			var order []string
 			results := map[string][]measured{}
-			for _, make := range b.makers() {
+			for _, make := range makers {
 				name, life, err := b.life(ctx, plan, n, make)
 				if err != nil {
 					return fmt.Errorf("%s, %d objects: %w", plan, n, err)
@@ -63,7 +64,7 @@ func (b *bench) provision(ctx context.Context, out io.Writer) error {
 }
 
 // life measures each phase with one tool, on a tenant of its own.
-func (b *bench) life(ctx context.Context, plan string, n int, make func(context.Context, *tenant) (tool, error)) (name string, _ []measured, err error) {
+func (b *bench) life(ctx context.Context, plan string, n int, make maker) (name string, _ []measured, err error) {
 	var out []measured
 	err = b.with(ctx, plan, make, func(t *tenant, p tool) error {
 		name = p.name()
@@ -103,7 +104,7 @@ func (b *bench) life(ctx context.Context, plan string, n int, make func(context.
 }
 
 // with runs a tool on a tenant of its own.
-func (b *bench) with(ctx context.Context, plan string, make func(context.Context, *tenant) (tool, error), do func(*tenant, tool) error) (err error) {
+func (b *bench) with(ctx context.Context, plan string, make maker, do func(*tenant, tool) error) (err error) {
 	dir, err := os.MkdirTemp(b.dir, "tenant-")
 	if err != nil {
 		return err
@@ -153,10 +154,11 @@ func (b *bench) share(ctx context.Context, out io.Writer) error {
 		part    = 0.6
 	)
 	k := buckets[plan]
+	makers := b.makers(out)
 	fmt.Fprintf(out, "%d objects created while production makes %.1f calls a second of the %g that plan %s gives\n", objects, part*k.perSecond, k.perSecond, plan)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "tool\tcalls\trefused\ts\tproduction's calls\tof them refused\t")
-	for _, make := range b.makers() {
+	for _, make := range makers {
 		err := b.with(ctx, plan, make, func(t *tenant, p tool) error {
 			load := t.production(ctx, part*k.perSecond)
 			if err := t.pause(ctx); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,11 +23,24 @@ type tool interface {
 	close() error
 }
 
-// makers make each tool ready for a tenant; what that takes is not measured.
-func (b *bench) makers() []func(context.Context, *tenant) (tool, error) {
-	list := []func(context.Context, *tenant) (tool, error){b.newTenon, b.newDeployCLI}
-	if b.terraform != "" {
+// maker makes a tool ready for a tenant; what that takes is not measured.
+type maker func(context.Context, *tenant) (tool, error)
+
+// makers are the tools that this machine has.
+func (b *bench) makers(out io.Writer) []maker {
+	list := []maker{b.newTenon}
+	_, noNode := exec.LookPath("node")
+	_, noNPM := exec.LookPath("npm")
+	if noNode == nil && (noNPM == nil || b.deployCLI != "") {
+		list = append(list, b.newDeployCLI)
+	} else {
+		fmt.Fprintln(out, "auth0-deploy-cli is left out: node or npm is not installed")
+	}
+	_, noTerraform := exec.LookPath("terraform")
+	if b.terraform != "" && noTerraform == nil {
 		list = append(list, b.newTerraform)
+	} else {
+		fmt.Fprintln(out, "Terraform is left out: -terraform names no folder with its provider, or terraform is not installed")
 	}
 	return list
 }
