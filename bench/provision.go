@@ -47,8 +47,8 @@ func (b *bench) provision(ctx context.Context, out io.Writer) error {
 			}
 			var order []string
 			results := map[string][]measured{}
-			for _, make := range makers {
-				name, life, err := b.life(ctx, plan, n, make)
+			for _, build := range makers {
+				name, life, err := b.life(ctx, plan, n, build)
 				if err != nil {
 					return fmt.Errorf("%s, %d objects: %w", plan, n, err)
 				}
@@ -64,9 +64,9 @@ func (b *bench) provision(ctx context.Context, out io.Writer) error {
 }
 
 // life measures each phase with one tool, on a tenant of its own.
-func (b *bench) life(ctx context.Context, plan string, n int, make maker) (name string, _ []measured, err error) {
+func (b *bench) life(ctx context.Context, plan string, n int, build maker) (name string, _ []measured, err error) {
 	var out []measured
-	err = b.with(ctx, plan, make, func(t *tenant, p tool) error {
+	err = b.with(ctx, plan, build, func(t *tenant, p tool) error {
 		name = p.name()
 		before, err := t.counts(ctx)
 		if err != nil {
@@ -104,7 +104,7 @@ func (b *bench) life(ctx context.Context, plan string, n int, make maker) (name 
 }
 
 // with runs a tool on a tenant of its own.
-func (b *bench) with(ctx context.Context, plan string, make maker, do func(*tenant, tool) error) (err error) {
+func (b *bench) with(ctx context.Context, plan string, build maker, do func(*tenant, tool) error) (err error) {
 	dir, err := os.MkdirTemp(b.dir, "tenant-")
 	if err != nil {
 		return err
@@ -114,7 +114,7 @@ func (b *bench) with(ctx context.Context, plan string, make maker, do func(*tena
 		return err
 	}
 	defer func() { err = errors.Join(err, t.stop()) }()
-	p, err := make(ctx, t)
+	p, err := build(ctx, t)
 	if err != nil {
 		return err
 	}
@@ -158,8 +158,8 @@ func (b *bench) share(ctx context.Context, out io.Writer) error {
 	fmt.Fprintf(out, "%d objects created while production makes %.1f calls a second of the %g that plan %s gives\n", objects, part*k.perSecond, k.perSecond, plan)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "tool\tcalls\trefused\ts\tproduction's calls\tof them refused\t")
-	for _, make := range makers {
-		err := b.with(ctx, plan, make, func(t *tenant, p tool) error {
+	for _, build := range makers {
+		err := b.with(ctx, plan, build, func(t *tenant, p tool) error {
 			load := t.production(ctx, part*k.perSecond)
 			if err := t.pause(ctx); err != nil {
 				return err
