@@ -18,10 +18,10 @@ import (
 // Three rules follow from what the gauge says:
 //
 //   - A share of the bucket is never touched. Whoever else comes finds it there.
-//   - Requests in flight are at most half of what is left above the share. Two
-//     workers that read the same number at once do not take it twice, and the
-//     number in flight settles by itself where the bucket gives as much as is
-//     taken, at any latency.
+//   - Requests in flight are at most half of what is left above the share, and of
+//     what comes back while they are on their way. Two workers that read the same
+//     number at once do not take it twice, and the number in flight settles by itself
+//     where the bucket gives as much as is taken, at any latency.
 //   - What was read a while ago is not believed: the first requests after a pause
 //     are a few at a time, until an answer says more. So are the first ones to an
 //     endpoint, which may have a bucket of its own. Of two workers who send so, both
@@ -58,6 +58,8 @@ type bucket struct {
 	seen      time.Time
 	reset     time.Time
 	inFlight  int
+	// latency is how long the latest answer took.
+	latency time.Duration
 	// rate is the least refill, in requests a second, that the answers allow for.
 	rate float64
 	// continuous is set once the bucket was seen to fill before its reset. Until
@@ -95,6 +97,7 @@ type permit struct {
 	bucket *bucket
 	group  string
 	number uint64
+	sent   time.Time
 	once   sync.Once
 }
 
@@ -145,7 +148,7 @@ func (b *budget) reserve(group string) (p *permit, wait time.Duration, changed c
 		b.blind[group]++
 	}
 	b.sent++
-	return &permit{budget: b, bucket: k, group: group, number: b.sent}, 0, nil
+	return &permit{budget: b, bucket: k, group: group, number: b.sent, sent: now}, 0, nil
 }
 
 // allowed is how many requests may be in flight, and, if none, how long it takes
@@ -170,7 +173,7 @@ func (b *budget) allowed(k *bucket, now time.Time) (n int, wait time.Duration) {
 		// Each look costs a request, and one that others would have had.
 		return 0, max(wait, 20*time.Millisecond) << min(k.short, 4)
 	}
-	n = max(1, int(free/2))
+	n = max(1, int((free+b.gain(k))/2))
 	if now.Sub(k.seen) > fresh && k.inFlight < n {
 		n = min(n, b.unseen(k))
 	}
@@ -178,6 +181,15 @@ func (b *budget) allowed(k *bucket, now time.Time) (n int, wait time.Duration) {
 		n = min(n, k.ceiling)
 	}
 	return min(n, mostInFlight), 0
+}
+
+// gain is what the bucket gets back while a request is on its way. If it does not,
+// half of what is left to others makes good for it, so no more than that counts.
+func (b *budget) gain(k *bucket) float64 {
+	if !k.continuous {
+		return 0
+	}
+	return min(k.rate*k.latency.Seconds(), b.floor(k)/2)
 }
 
 // unseen is how many requests may be sent without knowing what the bucket holds:
@@ -242,6 +254,7 @@ func (b *budget) observe(p *permit, header http.Header) {
 		// A request was answered, and the bucket does not hold less.
 		k.continuous = true
 	}
+	k.latency = now.Sub(p.sent)
 	k.learnRate(remaining, reset.Sub(now).Seconds())
 	switch broken := float64(remaining) < b.floor(k)-1; {
 	case !broken:

@@ -266,3 +266,26 @@ func TestBudgetOfNewEndpoints(t *testing.T) {
 	}
 	require.Nil(t, take("read clients"))
 }
+
+// TestBudgetAlone: a worker that has the tenant to itself takes nearly what the
+// bucket gives, also where each call takes equally long, so that calls come in waves.
+func TestBudgetAlone(t *testing.T) {
+	for name, tc := range map[string]struct {
+		rate  float64
+		ratio float64 // to the least time, leaving the share, at most
+	}{
+		"enterprise": {16, 1.05},
+		"private":    {50, 1.2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const burst, calls, latency = 50, 1000, 350 * time.Millisecond
+				m := newModel(burst, tc.rate)
+				began := time.Now()
+				require.Zero(t, m.worker(calls, mostInFlight, func() time.Duration { return latency }, 0.2))
+				least := (calls-0.8*burst)/tc.rate + latency.Seconds()
+				require.Less(t, time.Since(began).Seconds()/least, tc.ratio)
+			})
+		})
+	}
+}
