@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -300,12 +301,12 @@ func TestAPlanReadsLists(t *testing.T) {
 // second: the headers say when to wait, so hardly a request is refused.
 func TestASlowTenantIsNotHammered(t *testing.T) {
 	t.Parallel()
-	requests, refused := 0, 0
+	var requests, refused atomic.Int64
 	e, target, _ := setupOn(t, simulatePlan(t, "free"), func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
 		res, err := next.RoundTrip(req)
 		if strings.HasPrefix(req.URL.Path, "/api/v2/") {
-			if requests++; err == nil && res.StatusCode == http.StatusTooManyRequests {
-				refused++
+			if requests.Add(1); err == nil && res.StatusCode == http.StatusTooManyRequests {
+				refused.Add(1)
 			}
 		}
 		return res, err
@@ -313,8 +314,8 @@ func TestASlowTenantIsNotHammered(t *testing.T) {
 	_, _, err := converge(t, e, target.Domain, "run", v1.New("api", &v1.Auth0ResourceServerSpec{Identifier: "urn:api"}),
 		v1.New("a", &v1.Auth0RoleSpec{}), v1.New("b", &v1.Auth0RoleSpec{}))
 	require.NoError(t, err)
-	require.Greater(t, requests, 6)
-	require.LessOrEqual(t, refused, 1, "of %d requests", requests)
+	require.Greater(t, requests.Load(), int64(6))
+	require.LessOrEqual(t, refused.Load(), int64(1), "of %d requests", requests.Load())
 }
 
 // TestWhatCannotBeDoneIsSaidWhenPlanning: a plan that can never be applied is

@@ -216,12 +216,13 @@ func TestListsAreReadAtTheSameTime(t *testing.T) {
 // it, it is not read again; where two do, or the answer does not show what was
 // asked for, it is.
 func TestAnAnswerIsTrusted(t *testing.T) {
-	calls, short := 0, false
+	var calls atomic.Int64
+	short := false
 	e, target, _ := setup(t, func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
 		if !strings.HasPrefix(req.URL.Path, "/api/v2/") {
 			return next.RoundTrip(req)
 		}
-		calls++
+		calls.Add(1)
 		res, err := next.RoundTrip(req)
 		if err == nil && short && req.Method == http.MethodPatch {
 			_ = res.Body.Close()
@@ -235,22 +236,22 @@ func TestAnAnswerIsTrusted(t *testing.T) {
 	api := v1.New("api", &v1.Auth0ResourceServerSpec{Identifier: "urn:api", Scopes: []v1.Scope{{Name: "read"}}})
 	_, _, err := converge(t, e, target.Domain, "run", api, role("one"))
 	require.NoError(t, err)
-	change := func(r v1.Resource) int {
+	change := func(r v1.Resource) int64 {
 		plan, err := e.Plan(t.Context(), engine.Request{Tenant: target.Domain, Resources: []v1.Resource{r}})
 		require.NoError(t, err)
 		require.Equal(t, engine.Update, plan.Steps[0].Action)
-		calls = 0
+		calls.Store(0)
 		res, err := e.Apply(t.Context(), engine.ApplyRequest{Tenant: target.Domain, Run: "run", Step: plan.Steps[0]})
 		require.NoError(t, err)
 		require.Equal(t, "clerk", res.Outputs["name"])
-		took := calls
+		took := calls.Load()
 		plan, err = e.Plan(t.Context(), engine.Request{Tenant: target.Domain, Resources: []v1.Resource{r}})
 		require.NoError(t, err)
 		require.False(t, plan.Changes())
 		return took
 	}
-	require.Equal(t, 2, change(role("two")), "looked for, written")
-	require.Equal(t, 6, change(role("three", v1.Permission{Name: "read", ResourceServerIdentifier: "urn:api"})), "two reads, two writes, two reads")
+	require.EqualValues(t, 2, change(role("two")), "looked for, written")
+	require.EqualValues(t, 6, change(role("three", v1.Permission{Name: "read", ResourceServerIdentifier: "urn:api"})), "two reads, two writes, two reads")
 	short = true
-	require.Equal(t, 3, change(role("four")), "looked for, written, read")
+	require.EqualValues(t, 3, change(role("four")), "looked for, written, read")
 }
