@@ -149,7 +149,7 @@ func (s *simulated) run(workflow, input any, interceptors ...interceptor.WorkerI
 	suite.SetLogger(quiet{})
 	env := suite.NewTestWorkflowEnvironment()
 	env.SetTestTimeout(time.Minute)
-	env.SetWorkerOptions(worker.Options{Interceptors: interceptors})
+	env.SetWorkerOptions(worker.Options{Interceptors: append(interceptors, &patient{})})
 	require.NoError(s.t, workflows.Register(env, s.act))
 	env.ExecuteWorkflow(workflow, input)
 	require.True(s.t, env.IsWorkflowCompleted())

@@ -46,7 +46,7 @@ func (w *stackWorld) reset() {
 	w.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: workflows.StackID(w.domain, w.name), TaskQueue: workflows.TaskQueue})
 	w.SetDetachedChildWait(false)
 	w.SetTestTimeout(30 * time.Second)
-	w.SetWorkerOptions(worker.Options{Interceptors: []interceptor.WorkerInterceptor{&principals{w: w}}, DeadlockDetectionTimeout: 10 * time.Second})
+	w.SetWorkerOptions(worker.Options{Interceptors: []interceptor.WorkerInterceptor{&principals{w: w}, &patient{}}, DeadlockDetectionTimeout: 10 * time.Second})
 	w.OnSignalExternalWorkflow(mock.Anything, workflows.StackID(w.domain, w.name), mock.Anything, "claimed", mock.Anything).Return(
 		func(_, _, _, name string, arg any) error {
 			w.SignalWorkflow(name, arg)
