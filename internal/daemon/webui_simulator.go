@@ -2,9 +2,7 @@ package daemon
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -246,11 +244,9 @@ func (w *webUIPart) ensurePerson(ctx context.Context, d *Daemon, client *auth0.C
 		if !errors.Is(err, secret.ErrNotFound) {
 			return err
 		}
-		random := make([]byte, 18)
-		if _, err := rand.Read(random); err != nil {
+		if password, err = NewPassword(); err != nil {
 			return err
 		}
-		password = secret.New("Aa1!" + base64.RawURLEncoding.EncodeToString(random))
 		if err := os.MkdirAll(d.dir.File("secrets"), 0o700); err != nil {
 			return err
 		}

@@ -9,7 +9,6 @@ package demo
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -219,7 +218,7 @@ func (r *Result) firstDay(ctx context.Context, stack *daemon.Daemon, password se
 		return nil, err
 	}
 	if password.IsZero() {
-		if password, err = choosePassword(); err != nil {
+		if password, err = daemon.NewPassword(); err != nil {
 			return nil, err
 		}
 	}
@@ -280,14 +279,4 @@ func webClient(tenant *config.Auth0Endpoints) (*http.Client, error) {
 		Timeout:   15 * time.Second,
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}},
 	}, nil
-}
-
-// choosePassword is what a careful person would choose. No policy refuses it: the
-// hyphens keep chance from repeating a character or spelling somebody's name.
-func choosePassword() (secret.Value, error) {
-	random := make([]byte, 18)
-	if _, err := rand.Read(random); err != nil {
-		return secret.Value{}, err
-	}
-	return secret.New("Aa1!-" + strings.ReplaceAll(fmt.Sprintf("% x", random), " ", "-")), nil
 }

@@ -1,4 +1,4 @@
-package demo
+package daemon
 
 import (
 	"regexp"
@@ -7,11 +7,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestChosenPassword: a name has three letters at least, and a policy may refuse
+// TestNewPassword: a name has three letters at least, and a policy may refuse
 // three equal characters in a row.
-func TestChosenPassword(t *testing.T) {
+func TestNewPassword(t *testing.T) {
 	for range 1000 {
-		password, err := choosePassword()
+		password, err := NewPassword()
 		require.NoError(t, err)
 		require.Regexp(t, `^Aa1!(-[0-9a-f]{2}){18}$`, password.Reveal())
 		require.NotRegexp(t, regexp.MustCompile(`[A-Za-z]{3}`), password.Reveal())
