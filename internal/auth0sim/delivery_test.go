@@ -275,5 +275,5 @@ func TestRunStops(t *testing.T) {
 	began := time.Now()
 	cancel()
 	require.NoError(t, <-done)
-	require.Less(t, time.Since(began), 500*time.Millisecond)
+	require.Less(t, time.Since(began), 3*time.Second, "what hangs is waited for longer")
 }

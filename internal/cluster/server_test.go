@@ -249,7 +249,7 @@ func TestStopIsQuick(t *testing.T) {
 	took, err := s.stop()
 	require.NoError(t, err)
 	t.Logf("stopped in %s", took)
-	require.Less(t, took, time.Second)
+	require.Less(t, took, 10*time.Second, "a poll waits for a minute")
 }
 
 func TestRunEndsBeforeItBegins(t *testing.T) {
