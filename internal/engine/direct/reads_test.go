@@ -255,3 +255,18 @@ func TestAnAnswerIsTrusted(t *testing.T) {
 	short = true
 	require.EqualValues(t, 3, change(role("four")), "looked for, written, read")
 }
+
+// TestATenantStays: that a tenant is let go of takes no look at it.
+func TestATenantStays(t *testing.T) {
+	var calls atomic.Int64
+	e, target, _ := setup(t, func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+		calls.Add(1)
+		return next.RoundTrip(req)
+	})
+	r := v1.New("tenant", &v1.Auth0TenantSpec{Domain: target.Domain, Settings: &v1.TenantSettings{FriendlyName: new("Acme")}})
+	plan, err := e.Plan(t.Context(), engine.Request{Tenant: target.Domain, Stack: "s", Delete: []engine.Key{engine.KeyOf(r)},
+		Inventory: []engine.Owned{{Key: engine.KeyOf(r), ObjectID: target.Domain, Resource: r}}})
+	require.NoError(t, err)
+	require.False(t, plan.Changes())
+	require.Zero(t, calls.Load())
+}
